@@ -1,0 +1,106 @@
+package dev.gemma4j;
+
+import dev.gemma4j.tokenizer.Tokenizer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A conversation in the template of the instruction-tuned checkpoints. The cache is kept between
+ * turns, so each costs only its own tokens. One thread at a time.
+ */
+public final class Chat implements AutoCloseable {
+  private final Gemma gemma;
+  private final Session session;
+  private final GenerationOptions options;
+  private final List<ChatMessage> messages = new ArrayList<>();
+  private String system;
+  private @Nullable TokenStream answer;
+  private int answerStart;
+
+  Chat(Gemma gemma, String system, GenerationOptions options) {
+    ChatTemplate.endOfTurn(gemma.tokenizer()); // fails early on a model that cannot chat
+    this.gemma = gemma;
+    this.system = system.strip();
+    this.options = options;
+    this.session = gemma.newSession();
+    if (!this.system.isEmpty()) {
+      messages.add(new ChatMessage(Role.SYSTEM, this.system));
+    }
+  }
+
+  /**
+   * Sends a user's message and returns the answer.
+   *
+   * @throws ContextLengthException when the conversation does not fit; the message is not added
+   */
+  public String send(String text) {
+    try (TokenStream stream = stream(text)) {
+      stream.forEachRemaining(token -> {});
+      return stream.result().text();
+    }
+  }
+
+  /** Sends a user's message and streams the answer. An answer that was cut short stays as it is. */
+  public TokenStream stream(String text) {
+    Tokenizer tokenizer = gemma.tokenizer();
+    settle();
+    String first = system.isEmpty() ? "" : system + "\n\n";
+    int[] ids = ChatTemplate.question(first + text.strip(), tokenizer);
+    if (session.position() == 0) {
+      ids = ChatTemplate.concat(new int[] {tokenizer.bosId()}, ids);
+    } else {
+      ids = ChatTemplate.concat(pendingIds(tokenizer), ids);
+    }
+    if (ids.length > gemma.contextLength() - session.position()) {
+      throw new ContextLengthException(session.position(), ids.length, gemma.contextLength());
+    }
+    system = "";
+    messages.add(new ChatMessage(Role.USER, text));
+    answerStart = session.position() + ids.length;
+    Set<Integer> ends = gemma.endIds();
+    ends.add(ChatTemplate.endOfTurn(tokenizer));
+    TokenStream stream = new TokenStream(gemma, session, false, ids, ends, options);
+    answer = stream;
+    return stream;
+  }
+
+  /** What the last answer still lacks in the cache: its last token, unless it was never run. */
+  private int[] pendingIds(Tokenizer tokenizer) {
+    TokenStream last = answer;
+    int[] closing = ChatTemplate.closing(tokenizer);
+    if (last == null) {
+      return closing;
+    }
+    List<Integer> tokens = last.result().tokens();
+    int cached = Math.max(0, session.position() - answerStart);
+    int[] missing =
+        tokens.subList(Math.min(cached, tokens.size()), tokens.size()).stream()
+            .mapToInt(Integer::intValue)
+            .toArray();
+    return ChatTemplate.concat(missing, closing);
+  }
+
+  /** Records the answer of the last stream, cancelling it if it was left half-way. */
+  private void settle() {
+    TokenStream last = answer;
+    if (last != null && messages.getLast().role() == Role.USER) {
+      last.close();
+      messages.add(new ChatMessage(Role.MODEL, last.result().text()));
+    }
+  }
+
+  /** The turns so far, the system text first if there is one. */
+  public List<ChatMessage> messages() {
+    settle();
+    return List.copyOf(messages);
+  }
+
+  /** Frees the cache. */
+  @Override
+  public void close() {
+    settle();
+    session.close();
+  }
+}

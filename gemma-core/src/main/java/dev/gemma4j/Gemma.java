@@ -1,0 +1,313 @@
+package dev.gemma4j;
+
+import dev.gemma4j.kernel.KernelProvider;
+import dev.gemma4j.kernel.Kernels;
+import dev.gemma4j.kernel.WorkerPool;
+import dev.gemma4j.loader.Checkpoint;
+import dev.gemma4j.loader.GemmaConfig;
+import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Batch;
+import dev.gemma4j.model.GemmaForward;
+import dev.gemma4j.model.KvCache;
+import dev.gemma4j.model.Weights;
+import dev.gemma4j.model.WeightsBuilder;
+import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.tokenizer.Tokenizer;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A loaded model: immutable weights, tokenizer and worker threads. Safe for any number of threads,
+ * whose forward passes take turns. The only thing to close; whatever still uses it then gets an
+ * {@link IllegalStateException}.
+ *
+ * <pre>{@code
+ * try (Gemma gemma = Gemma.load(Path.of("gemma-2b-it"))) {
+ *   String story = gemma.generate("Once upon a time");
+ * }
+ * }</pre>
+ */
+public final class Gemma implements AutoCloseable {
+  private static final Logger log = LoggerFactory.getLogger(Gemma.class);
+
+  private final Checkpoint checkpoint;
+  private final Arena arena;
+  private final WorkerPool pool;
+  private final Weights weights;
+  private final GemmaForward forward;
+  private final Kernels kernels;
+  private final int contextLength;
+  private final Tokenizer tokenizer;
+  private final ReentrantLock turn = new ReentrantLock(true);
+  private boolean closed; // guarded by turn
+
+  private Gemma(
+      Checkpoint checkpoint,
+      Arena arena,
+      WorkerPool pool,
+      Weights weights,
+      Kernels kernels,
+      int contextLength)
+      throws IOException {
+    this.checkpoint = checkpoint;
+    this.arena = arena;
+    this.pool = pool;
+    this.weights = weights;
+    this.kernels = kernels;
+    this.contextLength = contextLength;
+    this.tokenizer = checkpoint.tokenizer();
+    this.forward = new GemmaForward(weights, kernels, pool);
+  }
+
+  /**
+   * Loads a checkpoint with default options.
+   *
+   * @param path a Hugging Face directory, a .safetensors file within one, or a .gguf file
+   * @throws IOException when it cannot be read; a {@link
+   *     dev.gemma4j.tokenizer.MalformedFileException} names file, field, found and expected
+   */
+  public static Gemma load(Path path) throws IOException {
+    return load(path, LoadOptions.defaults());
+  }
+
+  /**
+   * Loads a checkpoint.
+   *
+   * @throws IOException as {@link #load(Path)}
+   * @throws IllegalArgumentException when the model cannot run as the options ask
+   */
+  public static Gemma load(Path path, LoadOptions options) throws IOException {
+    long start = System.nanoTime();
+    options.progress().progress("open", 0, 1);
+    Checkpoint checkpoint = Checkpoint.open(path);
+    Arena arena = Arena.ofShared();
+    WorkerPool pool = WorkerPool.start(options.threads(), "gemma");
+    try {
+      int limit = checkpoint.config().maxPositions();
+      if (options.contextLength() > limit) {
+        throw new IllegalArgumentException(
+            "contextLength must be at most the model's "
+                + limit
+                + ", but is "
+                + options.contextLength());
+      }
+      int contextLength = options.contextLength() == 0 ? limit : options.contextLength();
+      Kernels kernels =
+          switch (options.kernels()) {
+            case AUTO -> KernelProvider.best();
+            case VECTOR -> KernelProvider.vector();
+            case SCALAR -> KernelProvider.scalar();
+          };
+      Weights weights =
+          new WeightsBuilder(checkpoint, tensorType(options.weights()), arena, pool)
+              .build((done, total) -> options.progress().progress("weights", done, total));
+      Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength);
+      log.info(
+          "Loaded {}: {} layers, {} weights, {} kernels, {} threads, {} ms",
+          path,
+          gemma.config().numLayers(),
+          gemma.weights(),
+          kernels.name(),
+          options.threads(),
+          (System.nanoTime() - start) / 1_000_000);
+      return gemma;
+    } catch (Throwable t) {
+      pool.close();
+      arena.close();
+      checkpoint.close();
+      throw t;
+    }
+  }
+
+  private static @Nullable TensorType tensorType(WeightType type) {
+    return switch (type) {
+      case AS_STORED -> null;
+      case F32 -> TensorType.F32;
+      case BF16 -> TensorType.BF16;
+      case F16 -> TensorType.F16;
+      case Q8_0 -> TensorType.Q8_0;
+      case Q4_0 -> TensorType.Q4_0;
+    };
+  }
+
+  /** The model's shape. */
+  public GemmaConfig config() {
+    return weights.config();
+  }
+
+  /** The model's tokenizer. */
+  public Tokenizer tokenizer() {
+    return tokenizer;
+  }
+
+  /** The most positions of a session. */
+  public int contextLength() {
+    return contextLength;
+  }
+
+  /** The threads of a forward pass. */
+  public int threads() {
+    return pool.size();
+  }
+
+  /** "vector" or "scalar". */
+  public String kernels() {
+    return kernels.name();
+  }
+
+  /** The type of the layers' matrices, such as "BF16". */
+  public String weights() {
+    return weights.layers().get(0).gate().type().name();
+  }
+
+  /** Bytes of weights that one decode step reads. */
+  public long weightBytesPerToken() {
+    return weights.bytesPerStep();
+  }
+
+  /** Whether the checkpoint brings a chat template, as instruction-tuned ones do. */
+  public boolean hasChatTemplate() {
+    return checkpoint.chatTemplate().isPresent();
+  }
+
+  /** Continues a text with default options and returns what was added. */
+  public String generate(String prompt) {
+    return generate(Prompt.of(prompt), GenerationOptions.defaults()).text();
+  }
+
+  /**
+   * Generates to the end.
+   *
+   * @throws ContextLengthException when the prompt does not fit
+   */
+  public Generation generate(Prompt prompt, GenerationOptions options) {
+    try (TokenStream stream = stream(prompt, options)) {
+      stream.forEachRemaining(token -> {});
+      return stream.result();
+    }
+  }
+
+  /** Generates token by token, as the caller asks for them. Close it, or run it to the end. */
+  public TokenStream stream(Prompt prompt, GenerationOptions options) {
+    int[] ids = ChatTemplate.promptIds(prompt, options, tokenizer);
+    Set<Integer> ends = endIds();
+    if (prompt instanceof Prompt.Turns) {
+      ends.add(ChatTemplate.endOfTurn(tokenizer));
+    }
+    return new TokenStream(this, newSession(), true, ids, ends, options);
+  }
+
+  Set<Integer> endIds() {
+    return new HashSet<>(checkpoint.eosIds());
+  }
+
+  /** Starts a chat with default options. */
+  public Chat chat() {
+    return new Chat(this, "", GenerationOptions.defaults());
+  }
+
+  /** Starts a chat whose first user turn begins with a system text. */
+  public Chat chat(String system) {
+    return new Chat(this, system, GenerationOptions.defaults());
+  }
+
+  /** Starts a chat with options that serve every answer. */
+  public Chat chat(String system, GenerationOptions options) {
+    return new Chat(this, system, options);
+  }
+
+  /** An empty sequence for a custom decoding loop; close it. */
+  public Session newSession() {
+    turn.lock();
+    try {
+      requireOpen();
+    } finally {
+      turn.unlock();
+    }
+    return new Session(this, new KvCache(config()), new int[16], 0);
+  }
+
+  /**
+   * Appends one token to each of several sessions in a single pass over the weights, which costs
+   * little more than one of them alone.
+   *
+   * @param sessions of this model, all different
+   * @param ids one for each
+   * @return the logits of each, in order, valid until the session changes
+   */
+  public List<Logits> decode(List<Session> sessions, int... ids) {
+    if (sessions.size() != ids.length
+        || ids.length == 0
+        || ids.length > GemmaForward.MAX_ROWS
+        || new HashSet<>(sessions).size() != ids.length) {
+      throw new IllegalArgumentException(
+          sessions.size()
+              + " sessions for "
+              + ids.length
+              + " tokens; expected 1 to "
+              + GemmaForward.MAX_ROWS
+              + " different sessions and one token each");
+    }
+    List<Session> entered = new ArrayList<>();
+    try {
+      Batch batch = new Batch();
+      for (Session session : sessions) {
+        session.enter();
+        entered.add(session);
+        session.check(ids[batch.size()]);
+        session.stage(batch, ids[batch.size()], session.logitsBuffer(), 0, 1);
+      }
+      run(batch, () -> false);
+      List<Logits> logits = new ArrayList<>();
+      for (Session session : sessions) {
+        session.advance();
+        logits.add(Logits.of(session.logitsBuffer()));
+      }
+      return logits;
+    } finally {
+      entered.forEach(Session::leave);
+    }
+  }
+
+  void run(Batch batch, BooleanSupplier cancelled) {
+    turn.lock();
+    try {
+      requireOpen();
+      forward.run(batch, cancelled);
+    } finally {
+      turn.unlock();
+    }
+  }
+
+  private void requireOpen() {
+    if (closed) {
+      throw new IllegalStateException("model is closed");
+    }
+  }
+
+  /** Waits for a running pass, ends the threads and unmaps the weights. Harmless when repeated. */
+  @Override
+  public void close() {
+    turn.lock();
+    try {
+      if (!closed) {
+        closed = true;
+        pool.close();
+        arena.close();
+        checkpoint.close();
+      }
+    } finally {
+      turn.unlock();
+    }
+  }
+}

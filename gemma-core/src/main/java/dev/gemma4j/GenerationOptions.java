@@ -1,0 +1,149 @@
+package dev.gemma4j;
+
+import dev.gemma4j.sampling.LogitsProcessor;
+import dev.gemma4j.sampling.Sampler;
+import dev.gemma4j.sampling.Samplers;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How text is generated.
+ *
+ * @param maxTokens the most tokens to generate
+ * @param sampler chooses each token
+ * @param processors change the logits first, in order
+ * @param seed of the sampler's random numbers; null for a new one each time
+ * @param stop the text ends before the first of these
+ * @param bos whether a text prompt gets the beginning-of-text token
+ * @param ignoreEos whether to go on after an end-of-text token
+ */
+public record GenerationOptions(
+    int maxTokens,
+    Sampler sampler,
+    List<LogitsProcessor> processors,
+    @Nullable Long seed,
+    List<String> stop,
+    boolean bos,
+    boolean ignoreEos) {
+  public GenerationOptions {
+    if (maxTokens < 0) {
+      throw new IllegalArgumentException("maxTokens must be 0 or more, but is " + maxTokens);
+    }
+    processors = List.copyOf(processors);
+    stop = List.copyOf(stop);
+    if (stop.contains("")) {
+      throw new IllegalArgumentException("a stop string must not be empty");
+    }
+  }
+
+  /** 256 tokens, temperature 0.8, top-p 0.95. */
+  public static GenerationOptions defaults() {
+    return builder().build();
+  }
+
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** Collects options; what is not set keeps its default. */
+  public static final class Builder {
+    private int maxTokens = 256;
+    private float temperature = 0.8f;
+    private int topK;
+    private float topP = 0.95f;
+    private float minP;
+    private float repetitionPenalty = 1;
+    private @Nullable Long seed;
+    private boolean bos = true;
+    private boolean ignoreEos;
+    private @Nullable Sampler sampler;
+    private final List<String> stop = new ArrayList<>();
+    private final List<LogitsProcessor> processors = new ArrayList<>();
+
+    private Builder() {}
+
+    public Builder maxTokens(int tokens) {
+      maxTokens = tokens;
+      return this;
+    }
+
+    /** 0 is greedy; 0.8 unless set. */
+    public Builder temperature(float value) {
+      temperature = value;
+      return this;
+    }
+
+    /** 0 for no limit, the default. */
+    public Builder topK(int k) {
+      topK = k;
+      return this;
+    }
+
+    /** In (0, 1]; 0.95 unless set. */
+    public Builder topP(float p) {
+      topP = p;
+      return this;
+    }
+
+    /** In [0, 1); 0 unless set. */
+    public Builder minP(float p) {
+      minP = p;
+      return this;
+    }
+
+    /** See {@link LogitsProcessor#repetitionPenalty}; 1 unless set. */
+    public Builder repetitionPenalty(float penalty) {
+      repetitionPenalty = penalty;
+      return this;
+    }
+
+    public Builder seed(long value) {
+      seed = value;
+      return this;
+    }
+
+    /** Adds stop strings. */
+    public Builder stop(String... strings) {
+      stop.addAll(List.of(strings));
+      return this;
+    }
+
+    public Builder bos(boolean add) {
+      bos = add;
+      return this;
+    }
+
+    public Builder ignoreEos(boolean ignore) {
+      ignoreEos = ignore;
+      return this;
+    }
+
+    /** Replaces temperature, top-k, top-p and min-p. */
+    public Builder sampler(Sampler custom) {
+      sampler = custom;
+      return this;
+    }
+
+    /** Adds a processor, which runs after the repetition penalty. */
+    public Builder processor(LogitsProcessor processor) {
+      processors.add(processor);
+      return this;
+    }
+
+    /**
+     * The options.
+     *
+     * @throws IllegalArgumentException that names the option, its range and the value
+     */
+    public GenerationOptions build() {
+      List<LogitsProcessor> all = new ArrayList<>();
+      if (repetitionPenalty != 1) {
+        all.add(LogitsProcessor.repetitionPenalty(repetitionPenalty));
+      }
+      all.addAll(processors);
+      Sampler chosen = sampler == null ? Samplers.of(temperature, topK, topP, minP) : sampler;
+      return new GenerationOptions(maxTokens, chosen, all, seed, stop, bos, ignoreEos);
+    }
+  }
+}

@@ -1,0 +1,11 @@
+package dev.gemma4j;
+
+/** Which implementation of the arithmetic runs. */
+public enum KernelType {
+  /** The vector kernels where the JVM has the Vector API, else the scalar ones with a warning. */
+  AUTO,
+  /** The Vector API's; needs {@code --add-modules jdk.incubator.vector}. */
+  VECTOR,
+  /** Plain loops. */
+  SCALAR
+}

@@ -1,0 +1,57 @@
+package dev.gemma4j;
+
+/**
+ * How a model is loaded.
+ *
+ * @param weights the type of the weights at run time
+ * @param threads of one forward pass, the caller's included; at least 1
+ * @param contextLength the most positions of a session; 0 for what the model was made for
+ * @param kernels which arithmetic
+ * @param progress hears of the loading
+ */
+public record LoadOptions(
+    WeightType weights,
+    int threads,
+    int contextLength,
+    KernelType kernels,
+    ProgressListener progress) {
+  public LoadOptions {
+    if (threads < 1 || threads > 1024) {
+      throw new IllegalArgumentException("threads must be in [1, 1024], but is " + threads);
+    }
+    if (contextLength < 0) {
+      throw new IllegalArgumentException(
+          "contextLength must be 0 or more, but is " + contextLength);
+    }
+  }
+
+  /** As stored, one thread per processor, the model's full context, the best kernels. */
+  public static LoadOptions defaults() {
+    return new LoadOptions(
+        WeightType.AS_STORED,
+        Math.min(1024, Runtime.getRuntime().availableProcessors()),
+        0,
+        KernelType.AUTO,
+        (stage, done, total) -> {});
+  }
+
+  public LoadOptions withWeights(WeightType type) {
+    return new LoadOptions(type, threads, contextLength, kernels, progress);
+  }
+
+  public LoadOptions withThreads(int count) {
+    return new LoadOptions(weights, count, contextLength, kernels, progress);
+  }
+
+  public LoadOptions withContextLength(int positions) {
+    return new LoadOptions(weights, threads, positions, kernels, progress);
+  }
+
+  public LoadOptions withKernels(KernelType type) {
+    return new LoadOptions(weights, threads, contextLength, type, progress);
+  }
+
+  public LoadOptions withProgress(ProgressListener listener) {
+    return new LoadOptions(weights, threads, contextLength, kernels, listener);
+  }
+}

@@ -1,0 +1,34 @@
+package dev.gemma4j;
+
+import java.util.List;
+
+/** What a generation starts from: text to continue, ids, or the turns of a chat. */
+public sealed interface Prompt {
+  /** Text to continue; the beginning-of-text token goes in front unless the options say no. */
+  static Prompt of(String text) {
+    return new Text(text);
+  }
+
+  /** Ids, taken as they are: no beginning-of-text token is added. */
+  static Prompt ofIds(int... ids) {
+    return new Ids(ids.clone());
+  }
+
+  /** A chat in the template of the instruction-tuned checkpoints; the model answers. */
+  static Prompt chat(List<ChatMessage> messages) {
+    return new Turns(messages);
+  }
+
+  /** See {@link Prompt#of}. */
+  record Text(String text) implements Prompt {}
+
+  /** See {@link Prompt#ofIds}. */
+  record Ids(int[] ids) implements Prompt {}
+
+  /** See {@link Prompt#chat}. */
+  record Turns(List<ChatMessage> messages) implements Prompt {
+    public Turns {
+      messages = List.copyOf(messages);
+    }
+  }
+}

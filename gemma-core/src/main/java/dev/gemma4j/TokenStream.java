@@ -1,0 +1,238 @@
+package dev.gemma4j;
+
+import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.sampling.LogitsProcessor;
+import dev.gemma4j.tokenizer.StreamingDecoder;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.NoSuchElementException;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.concurrent.CancellationException;
+import java.util.random.RandomGenerator;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A generation under way, computed as it is pulled. Close it or run it to its end; leaving a try
+ * block cancels the rest. One thread pulls; {@link #cancel} may come from any other, and so may an
+ * interrupt.
+ */
+public final class TokenStream implements Iterator<Token>, Iterable<Token>, AutoCloseable {
+  private final Gemma gemma;
+  private final Session session;
+  private final boolean ownsSession;
+  private final int[] prompt;
+  private final Set<Integer> ends;
+  private final GenerationOptions options;
+  private final RandomGenerator random;
+  private final StreamingDecoder decoder;
+  private final int longestStop;
+  private final List<Integer> ids = new ArrayList<>();
+  private final StringBuilder text = new StringBuilder();
+  private int emitted; // characters of text already handed out
+  private @Nullable Token next;
+  private @Nullable FinishReason finishReason;
+  private volatile boolean cancelled;
+  private long prefillNanos;
+  private long decodeNanos;
+
+  TokenStream(
+      Gemma gemma,
+      Session session,
+      boolean ownsSession,
+      int[] prompt,
+      Set<Integer> ends,
+      GenerationOptions options) {
+    this.gemma = gemma;
+    this.session = session;
+    this.ownsSession = ownsSession;
+    this.prompt = prompt;
+    this.ends = ends;
+    this.options = options;
+    Long seed = options.seed();
+    this.random = seed == null ? new SplittableRandom() : new SplittableRandom(seed);
+    this.decoder = gemma.tokenizer().newStreamingDecoder();
+    this.longestStop = options.stop().stream().mapToInt(String::length).max().orElse(0);
+  }
+
+  /** This stream itself: it can be walked once. */
+  @Override
+  public Iterator<Token> iterator() {
+    return this;
+  }
+
+  @Override
+  public boolean hasNext() {
+    if (next == null && finishReason == null) {
+      next = advance();
+    }
+    return next != null;
+  }
+
+  @Override
+  public Token next() {
+    Token token = hasNext() ? next : null;
+    if (token == null) {
+      throw new NoSuchElementException("the generation has ended: " + finishReason);
+    }
+    next = null;
+    return token;
+  }
+
+  private @Nullable Token advance() {
+    if (isCancelled()) {
+      return finish(FinishReason.CANCELLED, null);
+    }
+    if (ids.size() >= options.maxTokens()) {
+      return finish(FinishReason.LENGTH, null);
+    }
+    Logits row;
+    try {
+      row = nextLogits();
+    } catch (CancellationException e) {
+      return finish(FinishReason.CANCELLED, null);
+    }
+    if (row == null) {
+      return finish(FinishReason.LENGTH, null); // the context is full
+    }
+    for (LogitsProcessor processor : options.processors()) {
+      processor.process(row, session.history());
+    }
+    int id = options.sampler().sample(row, random);
+    if (id < 0 || id >= row.size()) {
+      throw new IllegalStateException(
+          "the sampler returned " + id + ", expected an id in [0, " + row.size() + ")");
+    }
+    if (ends.contains(id) && !options.ignoreEos()) {
+      return finish(FinishReason.EOS, id);
+    }
+    ids.add(id);
+    int searchFrom = Math.max(0, text.length() - longestStop + 1);
+    text.append(decoder.push(id));
+    if (cutAtStop(searchFrom)) {
+      finish(FinishReason.STOP, null);
+      return emit(id, text.length());
+    }
+    if (ids.size() == options.maxTokens()) {
+      finish(FinishReason.LENGTH, null);
+      return emit(id, text.length());
+    }
+    return emit(id, text.length() - heldBack());
+  }
+
+  /** The logits after the prompt or the last token, or null when no position is left. */
+  private @Nullable Logits nextLogits() {
+    long start = System.nanoTime();
+    Logits row;
+    if (ids.isEmpty()) {
+      row = session.append(prompt, this::isCancelled);
+      prefillNanos += System.nanoTime() - start;
+    } else {
+      if (session.position() >= gemma.contextLength()) {
+        return null;
+      }
+      row = session.append(new int[] {ids.getLast()}, this::isCancelled);
+      decodeNanos += System.nanoTime() - start;
+    }
+    return row;
+  }
+
+  private boolean isCancelled() {
+    return cancelled || Thread.currentThread().isInterrupted();
+  }
+
+  private Token emit(int id, int end) {
+    end = Math.max(end, emitted);
+    String piece = text.substring(emitted, end);
+    emitted = end;
+    return new Token(id, piece);
+  }
+
+  /** Ends the generation; text that was held back still comes, with the token that ended it. */
+  private @Nullable Token finish(FinishReason reason, @Nullable Integer endId) {
+    finishReason = reason;
+    if (reason != FinishReason.STOP) {
+      int searchFrom = Math.max(0, text.length() - longestStop + 1);
+      text.append(decoder.flush());
+      if (cutAtStop(searchFrom)) {
+        finishReason = FinishReason.STOP;
+      }
+    }
+    release();
+    if (text.length() > emitted && endId != null) {
+      return emit(endId, text.length());
+    }
+    return null;
+  }
+
+  private boolean cutAtStop(int from) {
+    int first = -1;
+    for (String stop : options.stop()) {
+      int at = text.indexOf(stop, from);
+      first = at >= 0 && (first < 0 || at < first) ? at : first;
+    }
+    if (first >= 0) {
+      text.setLength(first);
+    }
+    return first >= 0;
+  }
+
+  /** How much of the text's end may be the beginning of a stop string. */
+  private int heldBack() {
+    int most = Math.min(text.length() - emitted, longestStop - 1);
+    for (int n = most; n > 0; n--) {
+      String tail = text.substring(text.length() - n);
+      for (String stop : options.stop()) {
+        if (stop.startsWith(tail)) {
+          return n;
+        }
+      }
+    }
+    return 0;
+  }
+
+  /**
+   * Ends the generation as soon as the layer that is being computed is done. Any thread may call.
+   */
+  public void cancel() {
+    cancelled = true;
+  }
+
+  /**
+   * The result, once the stream has ended or was closed.
+   *
+   * @throws IllegalStateException while it is under way
+   */
+  public Generation result() {
+    FinishReason reason = finishReason;
+    if (reason == null || next != null) {
+      throw new IllegalStateException("the generation is still under way");
+    }
+    return new Generation(
+        text.toString(),
+        ids,
+        reason,
+        new Usage(
+            prompt.length,
+            ids.size(),
+            Duration.ofNanos(prefillNanos),
+            Duration.ofNanos(decodeNanos)));
+  }
+
+  private void release() {
+    if (ownsSession) {
+      session.close();
+    }
+  }
+
+  /** Cancels what is left. Harmless when repeated or after the end. */
+  @Override
+  public void close() {
+    next = null;
+    if (finishReason == null) {
+      finish(FinishReason.CANCELLED, null);
+    }
+  }
+}

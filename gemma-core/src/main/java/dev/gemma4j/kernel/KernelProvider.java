@@ -1,0 +1,46 @@
+package dev.gemma4j.kernel;
+
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** Chooses the kernels for this JVM. */
+public final class KernelProvider {
+  private static final Logger log = LoggerFactory.getLogger(KernelProvider.class);
+
+  private KernelProvider() {}
+
+  /** Whether the Vector API is there: the JVM runs with --add-modules jdk.incubator.vector. */
+  public static boolean vectorAvailable() {
+    // Asked before any class that needs the module is touched: loading one would be an Error.
+    return ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
+  }
+
+  /** The vector kernels where the JVM has them, else the scalar ones with a warning. */
+  public static Kernels best() {
+    if (vectorAvailable()) {
+      return vector();
+    }
+    log.warn(
+        "Running on scalar kernels, several times slower: start the JVM with"
+            + " --add-modules jdk.incubator.vector to use the vector ones");
+    return scalar();
+  }
+
+  /**
+   * The Vector API's kernels.
+   *
+   * @throws IllegalStateException when the JVM lacks the module
+   */
+  public static Kernels vector() {
+    if (!vectorAvailable()) {
+      throw new IllegalStateException(
+          "vector kernels need the JVM option --add-modules jdk.incubator.vector");
+    }
+    return new VectorKernels();
+  }
+
+  /** The plain kernels. */
+  public static Kernels scalar() {
+    return new ScalarKernels();
+  }
+}

@@ -1,0 +1,83 @@
+package dev.gemma4j.kernel;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The operations of the forward pass on f32 activations. Arrays of activations are row-major, one
+ * row per token. Implementations hold no state and serve any number of threads.
+ */
+public interface Kernels {
+  /** "vector" or "scalar". */
+  String name();
+
+  /**
+   * {@code y[b][r] = w[r] · x[b]} for rows r in [from, to) and b in [0, batch). Accumulates in f32.
+   * The value of an element does not depend on from and to.
+   *
+   * @param x [batch, w.cols]
+   * @param y [batch, yStride]
+   */
+  void matmul(
+      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch);
+
+  /** Row {@code row} of a matrix times {@code scale}, as f32, into {@code out[outOffset..]}. */
+  void embed(Matrix w, int row, float scale, float[] out, int outOffset);
+
+  /** {@code out = x / sqrt(mean(x²) + eps) * scale} for one row of {@code scale.length} floats. */
+  void rmsNorm(float[] x, int xOffset, float[] scale, float eps, float[] out, int outOffset);
+
+  /** {@code x += y}, {@code n} floats from {@code offset} in both. */
+  void add(float[] x, float[] y, int offset, int n);
+
+  /** {@code gate = gelu_tanh(gate) * up}, {@code n} floats from {@code offset} in both. */
+  void geglu(float[] gate, float[] up, int offset, int n);
+
+  /**
+   * Attention of {@code heads} neighbouring query heads of one token that share one KV head: {@code
+   * out = softmax(q Kᵀ * scale) V} over the first {@code length} positions.
+   *
+   * @param q the query heads, [heads, headDim] from qOffset
+   * @param pages the key/value pages of the sequence
+   * @param layout where keys and values lie within a page
+   * @param out [heads, headDim] from qOffset
+   */
+  void attend(
+      float[] q,
+      int qOffset,
+      int heads,
+      MemorySegment[] pages,
+      KvLayout layout,
+      int length,
+      float scale,
+      float[] out,
+      Scratch scratch);
+
+  /**
+   * Where one layer's keys and values of one KV head lie in each page, in floats.
+   *
+   * @param pageSize positions per page
+   * @param keyOffset of the first position's key
+   * @param valueOffset of the first position's value
+   * @param stride from one position to the next
+   */
+  record KvLayout(int pageSize, int headDim, long keyOffset, long valueOffset, int stride) {}
+
+  /**
+   * Rotates the halves of one head in place (RoFormer, https://arxiv.org/abs/2104.09864, in the
+   * half layout of the published checkpoints): element i turns with element i + headDim/2.
+   *
+   * @param cos [headDim/2] from tableOffset
+   */
+  static void rope(
+      float[] head, int offset, int headDim, float[] cos, float[] sin, int tableOffset) {
+    int half = headDim / 2;
+    for (int i = 0; i < half; i++) {
+      float a = head[offset + i];
+      float b = head[offset + half + i];
+      float c = cos[tableOffset + i];
+      float s = sin[tableOffset + i];
+      head[offset + i] = a * c - b * s;
+      head[offset + half + i] = b * c + a * s;
+    }
+  }
+}

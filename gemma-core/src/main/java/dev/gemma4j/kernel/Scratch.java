@@ -1,0 +1,24 @@
+package dev.gemma4j.kernel;
+
+/** The buffers that one worker of the pool keeps between kernel calls; they only ever grow. */
+public final class Scratch {
+  private float[] panel = new float[0];
+  private float[] scores = new float[0];
+
+  /** At least {@code size} floats for dequantised weights or a permuted input. */
+  public float[] panel(int size) {
+    if (panel.length < size) {
+      panel = new float[size];
+    }
+    return panel;
+  }
+
+  /** At least {@code size} floats for attention scores. */
+  public float[] scores(int size) {
+    if (scores.length < size) {
+      // Grows by doubling: a decode asks for one position more each step.
+      scores = new float[Math.max(size, 2 * scores.length)];
+    }
+    return scores;
+  }
+}

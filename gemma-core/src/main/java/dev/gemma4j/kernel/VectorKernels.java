@@ -1,0 +1,226 @@
+package dev.gemma4j.kernel;
+
+import static dev.gemma4j.kernel.ScalarKernels.EXP_MAX;
+import static dev.gemma4j.kernel.ScalarKernels.EXP_MIN;
+import static dev.gemma4j.kernel.ScalarKernels.EXP_POLYNOMIAL;
+import static dev.gemma4j.kernel.ScalarKernels.LN2_HIGH;
+import static dev.gemma4j.kernel.ScalarKernels.LN2_LOW;
+import static dev.gemma4j.kernel.ScalarKernels.LOG2E;
+import static dev.gemma4j.kernel.ScalarKernels.ROUND;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorSpecies;
+
+/** The kernels on the Vector API; the matrix products are in {@link VectorMatmul}. */
+final class VectorKernels implements Kernels {
+  static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
+  static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
+  private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
+  private static final int LANES = F.length();
+  private static final float GELU_INNER = (float) Math.sqrt(2 / Math.PI);
+
+  private final ScalarKernels scalar = new ScalarKernels();
+
+  @Override
+  public String name() {
+    return "vector";
+  }
+
+  @Override
+  public void matmul(
+      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+    if (batch == 1) {
+      VectorDot.matvec(w, from, to, x, y, scratch);
+    } else {
+      VectorMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+    }
+  }
+
+  @Override
+  public void embed(Matrix w, int row, float scale, float[] out, int outOffset) {
+    scalar.embed(w, row, scale, out, outOffset);
+  }
+
+  @Override
+  public void rmsNorm(
+      float[] x, int xOffset, float[] scale, float eps, float[] out, int outOffset) {
+    int n = scale.length;
+    float squares = dot(x, xOffset, x, xOffset, n);
+    float inverse = (float) (1 / Math.sqrt(squares / n + eps));
+    int i = 0;
+    for (; i < F.loopBound(n); i += LANES) {
+      FloatVector.fromArray(F, x, xOffset + i)
+          .mul(inverse)
+          .mul(FloatVector.fromArray(F, scale, i))
+          .intoArray(out, outOffset + i);
+    }
+    for (; i < n; i++) {
+      out[outOffset + i] = x[xOffset + i] * inverse * scale[i];
+    }
+  }
+
+  @Override
+  public void add(float[] x, float[] y, int offset, int n) {
+    scalar.add(x, y, offset, n);
+  }
+
+  @Override
+  public void geglu(float[] gate, float[] up, int offset, int n) {
+    int i = 0;
+    for (; i < F.loopBound(n); i += LANES) {
+      FloatVector g = FloatVector.fromArray(F, gate, offset + i);
+      FloatVector u = g.mul(g).mul(0.044715f).fma(g, g).mul(GELU_INNER);
+      g.div(exp(u.mul(-2)).add(1))
+          .mul(FloatVector.fromArray(F, up, offset + i))
+          .intoArray(gate, offset + i);
+    }
+    scalar.geglu(gate, up, offset + i, n - i);
+  }
+
+  @Override
+  public void attend(
+      float[] q,
+      int qOffset,
+      int heads,
+      MemorySegment[] pages,
+      KvLayout layout,
+      int length,
+      float scale,
+      float[] out,
+      Scratch scratch) {
+    int headDim = layout.headDim();
+    if (headDim % LANES != 0) {
+      scalar.attend(q, qOffset, heads, pages, layout, length, scale, out, scratch);
+      return;
+    }
+    int pageSize = layout.pageSize();
+    float[] scores = scratch.scores(heads * length);
+    // Page by page, so that each page is read from memory once for all the heads that share it.
+    for (int first = 0; first < length; first += pageSize) {
+      int count = Math.min(pageSize, length - first);
+      MemorySegment page = pages[first / pageSize];
+      for (int h = 0; h < heads; h++) {
+        for (int p = 0; p < count; p++) {
+          long key = (layout.keyOffset() + (long) p * layout.stride()) * Float.BYTES;
+          scores[h * length + first + p] =
+              dot(q, qOffset + h * headDim, page, key, headDim) * scale;
+        }
+      }
+    }
+    for (int h = 0; h < heads; h++) {
+      softmax(scores, h * length, length);
+    }
+    Arrays.fill(out, qOffset, qOffset + heads * headDim, 0);
+    long stride = (long) layout.stride() * Float.BYTES;
+    for (int first = 0; first < length; first += pageSize) {
+      int count = Math.min(pageSize, length - first);
+      MemorySegment page = pages[first / pageSize];
+      for (int h = 0; h < heads; h++) {
+        int weights = h * length + first;
+        for (int d = 0; d < headDim; d += LANES) {
+          int target = qOffset + h * headDim + d;
+          FloatVector sum = FloatVector.fromArray(F, out, target);
+          long value = (layout.valueOffset() + d) * Float.BYTES;
+          for (int p = 0; p < count; p++) {
+            sum =
+                FloatVector.fromMemorySegment(F, page, value + p * stride, LE)
+                    .fma(FloatVector.broadcast(F, scores[weights + p]), sum);
+          }
+          sum.intoArray(out, target);
+        }
+      }
+    }
+  }
+
+  private static void softmax(float[] x, int offset, int n) {
+    int bound = F.loopBound(n);
+    FloatVector maxima = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+    for (int i = 0; i < bound; i += LANES) {
+      maxima = maxima.max(FloatVector.fromArray(F, x, offset + i));
+    }
+    float max = maxima.reduceLanes(VectorOperators.MAX);
+    for (int i = bound; i < n; i++) {
+      max = Math.max(max, x[offset + i]);
+    }
+    FloatVector sums = FloatVector.zero(F);
+    for (int i = 0; i < bound; i += LANES) {
+      FloatVector e = exp(FloatVector.fromArray(F, x, offset + i).sub(max));
+      e.intoArray(x, offset + i);
+      sums = sums.add(e);
+    }
+    float sum = sums.reduceLanes(VectorOperators.ADD);
+    for (int i = bound; i < n; i++) {
+      x[offset + i] = ScalarKernels.exp(x[offset + i] - max);
+      sum += x[offset + i];
+    }
+    for (int i = 0; i < bound; i += LANES) {
+      FloatVector.fromArray(F, x, offset + i).div(sum).intoArray(x, offset + i);
+    }
+    for (int i = bound; i < n; i++) {
+      x[offset + i] /= sum;
+    }
+  }
+
+  /** {@link ScalarKernels#exp} lane by lane. */
+  private static FloatVector exp(FloatVector x) {
+    x = x.max(EXP_MIN).min(EXP_MAX);
+    FloatVector n = x.fma(FloatVector.broadcast(F, LOG2E), FloatVector.broadcast(F, ROUND));
+    IntVector exponent = n.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
+    n = n.sub(ROUND);
+    FloatVector r = n.fma(FloatVector.broadcast(F, -LN2_HIGH), x);
+    r = n.fma(FloatVector.broadcast(F, -LN2_LOW), r);
+    FloatVector p = FloatVector.broadcast(F, EXP_POLYNOMIAL[0]);
+    for (int i = 1; i < EXP_POLYNOMIAL.length; i++) {
+      p = p.fma(r, FloatVector.broadcast(F, EXP_POLYNOMIAL[i]));
+    }
+    p = p.fma(r.mul(r), r.add(1));
+    return p.reinterpretAsInts().add(exponent).reinterpretAsFloats();
+  }
+
+  static float dot(float[] a, int aOffset, float[] b, int bOffset, int n) {
+    FloatVector s0 = FloatVector.zero(F);
+    FloatVector s1 = FloatVector.zero(F);
+    int i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+      s0 =
+          FloatVector.fromArray(F, a, aOffset + i)
+              .fma(FloatVector.fromArray(F, b, bOffset + i), s0);
+      s1 =
+          FloatVector.fromArray(F, a, aOffset + i + LANES)
+              .fma(FloatVector.fromArray(F, b, bOffset + i + LANES), s1);
+    }
+    float sum = s0.add(s1).reduceLanes(VectorOperators.ADD);
+    for (; i < n; i++) {
+      sum = Math.fma(a[aOffset + i], b[bOffset + i], sum);
+    }
+    return sum;
+  }
+
+  /** {@code n} is a multiple of the lanes. */
+  private static float dot(float[] a, int aOffset, MemorySegment b, long bOffset, int n) {
+    FloatVector s0 = FloatVector.zero(F);
+    FloatVector s1 = FloatVector.zero(F);
+    int i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+      long at = bOffset + (long) i * Float.BYTES;
+      s0 =
+          FloatVector.fromArray(F, a, aOffset + i)
+              .fma(FloatVector.fromMemorySegment(F, b, at, LE), s0);
+      s1 =
+          FloatVector.fromArray(F, a, aOffset + i + LANES)
+              .fma(FloatVector.fromMemorySegment(F, b, at + F.vectorByteSize(), LE), s1);
+    }
+    if (i < n) {
+      long at = bOffset + (long) i * Float.BYTES;
+      s0 =
+          FloatVector.fromArray(F, a, aOffset + i)
+              .fma(FloatVector.fromMemorySegment(F, b, at, LE), s0);
+    }
+    return s0.add(s1).reduceLanes(VectorOperators.ADD);
+  }
+}

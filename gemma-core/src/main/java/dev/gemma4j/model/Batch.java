@@ -1,0 +1,35 @@
+package dev.gemma4j.model;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The rows of one forward pass, any mix: a prefill chunk is many rows of one sequence, a decode
+ * step one row each of one or many.
+ */
+public final class Batch {
+  /**
+   * One token at one position of one sequence. All earlier positions are in the cache or earlier in
+   * the batch; the cache has been {@linkplain KvCache#reserve reserved} for it.
+   *
+   * @param logits [vocabSize], filled by the pass, or null when nobody asks
+   */
+  record Row(int token, int position, KvCache cache, float @Nullable [] logits) {}
+
+  private final List<Row> rows = new ArrayList<>();
+
+  /** Adds a row. */
+  public void add(int token, int position, KvCache cache, float @Nullable [] logits) {
+    rows.add(new Row(token, position, cache, logits));
+  }
+
+  /** The rows so far. */
+  public int size() {
+    return rows.size();
+  }
+
+  Row row(int index) {
+    return rows.get(index);
+  }
+}

@@ -1,0 +1,242 @@
+package dev.gemma4j.model;
+
+import dev.gemma4j.kernel.Kernels;
+import dev.gemma4j.kernel.Matrix;
+import dev.gemma4j.kernel.Scratch;
+import dev.gemma4j.kernel.WorkerPool;
+import dev.gemma4j.loader.GemmaConfig;
+import dev.gemma4j.model.Batch.Row;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
+import java.util.function.IntConsumer;
+
+/**
+ * The forward pass of Gemma 1 (https://arxiv.org/abs/2403.08295) over a {@link Batch}: prefill,
+ * decode and many sequences at once are the same code. One pass runs at a time; its callers take
+ * turns.
+ *
+ * <p>Shapes: n is the number of rows; activations are row-major.
+ */
+public final class GemmaForward {
+  /**
+   * Rows of one pass at most, so that the activations stay small; a longer prompt takes several.
+   */
+  public static final int MAX_ROWS = 256;
+
+  // A matrix product's output is split between threads at multiples of a cache line of floats.
+  private static final int ALIGN = 16;
+
+  private final Weights weights;
+  private final GemmaConfig config;
+  private final Kernels kernels;
+  private final WorkerPool pool;
+  private final Scratch[] scratch;
+  private final float embeddingScale;
+  private final float attentionScale;
+  private final float[] inverseFrequencies; // [headDim / 2]
+  private Activations a;
+
+  /** The buffers of a pass of up to {@code rows} rows. */
+  private static final class Activations {
+    final int rows;
+    final float[] x; // [n, hidden] the residual stream
+    final float[] h; // [n, hidden] a normalised copy of it, or what is added to it
+    final float[] q; // [n, numHeads * headDim]
+    final float[] k; // [n, numKvHeads * headDim]
+    final float[] v; // [n, numKvHeads * headDim]
+    final float[] attention; // [n, numHeads * headDim]
+    final float[] gate; // [n, intermediate]
+    final float[] up; // [n, intermediate]
+    final float[] cos; // [n, headDim / 2]
+    final float[] sin; // [n, headDim / 2]
+
+    Activations(GemmaConfig c, int rows) {
+      this.rows = rows;
+      x = new float[rows * c.hiddenSize()];
+      h = new float[rows * c.hiddenSize()];
+      q = new float[rows * c.numHeads() * c.headDim()];
+      k = new float[rows * c.numKvHeads() * c.headDim()];
+      v = new float[k.length];
+      attention = new float[q.length];
+      gate = new float[rows * c.intermediateSize()];
+      up = new float[gate.length];
+      cos = new float[rows * c.headDim() / 2];
+      sin = new float[cos.length];
+    }
+  }
+
+  public GemmaForward(Weights weights, Kernels kernels, WorkerPool pool) {
+    this.weights = weights;
+    this.config = weights.config();
+    this.kernels = kernels;
+    this.pool = pool;
+    this.scratch = new Scratch[pool.size()];
+    for (int i = 0; i < scratch.length; i++) {
+      scratch[i] = new Scratch();
+    }
+    this.embeddingScale = (float) Math.sqrt(config.hiddenSize());
+    this.attentionScale = (float) (1 / Math.sqrt(config.headDim()));
+    this.inverseFrequencies = new float[config.headDim() / 2];
+    for (int i = 0; i < inverseFrequencies.length; i++) {
+      // In f32 as the reference computes it: at high positions the angle's rounding shows.
+      inverseFrequencies[i] = 1 / (float) Math.pow(config.ropeTheta(), 2f * i / config.headDim());
+    }
+    this.a = new Activations(config, 1);
+  }
+
+  /**
+   * Runs the batch: stores keys and values in the caches and fills the logits that were asked for.
+   *
+   * @param cancelled asked before each layer
+   * @throws CancellationException when it said true; the caches hold nothing new of value then
+   */
+  public void run(Batch batch, BooleanSupplier cancelled) {
+    int n = batch.size();
+    if (n > MAX_ROWS) {
+      throw new IllegalArgumentException(n + " rows, at most " + MAX_ROWS);
+    }
+    if (a.rows < n) {
+      a = new Activations(config, n);
+    }
+    embed(batch, n);
+    for (int l = 0; l < weights.layers().size(); l++) {
+      if (cancelled.getAsBoolean()) {
+        throw new CancellationException("cancelled");
+      }
+      Weights.Layer layer = weights.layers().get(l);
+      rmsNorm(layer.attentionNorm(), n);
+      attention(layer, l, batch, n); // x += Wo softmax(q kᵀ / √headDim) v
+      rmsNorm(layer.mlpNorm(), n);
+      mlp(layer, n); // x += Wdown (gelu(Wgate h) ⊙ Wup h)
+    }
+    logits(batch, n);
+  }
+
+  private void embed(Batch batch, int n) {
+    int half = config.headDim() / 2;
+    for (int i = 0; i < n; i++) {
+      Row row = batch.row(i);
+      kernels.embed(weights.embedding(), row.token(), embeddingScale, a.x, i * config.hiddenSize());
+      for (int j = 0; j < half; j++) {
+        float angle = row.position() * inverseFrequencies[j];
+        a.cos[i * half + j] = (float) Math.cos(angle);
+        a.sin[i * half + j] = (float) Math.sin(angle);
+      }
+    }
+  }
+
+  /** h = rmsNorm(x). */
+  private void rmsNorm(float[] scale, int n) {
+    int hidden = config.hiddenSize();
+    rows(n, i -> kernels.rmsNorm(a.x, i * hidden, scale, config.rmsNormEps(), a.h, i * hidden));
+  }
+
+  private void attention(Weights.Layer layer, int l, Batch batch, int n) {
+    int headDim = config.headDim();
+    int half = headDim / 2;
+    int heads = config.numHeads();
+    int kvHeads = config.numKvHeads();
+    pool.run(
+        (part, parts) -> {
+          matmul(layer.query(), a.h, n, a.q, part, parts);
+          matmul(layer.key(), a.h, n, a.k, part, parts);
+          matmul(layer.value(), a.h, n, a.v, part, parts);
+        });
+    rows(
+        n,
+        i -> {
+          for (int head = 0; head < heads; head++) {
+            Kernels.rope(a.q, (i * heads + head) * headDim, headDim, a.cos, a.sin, i * half);
+          }
+          for (int head = 0; head < kvHeads; head++) {
+            Kernels.rope(a.k, (i * kvHeads + head) * headDim, headDim, a.cos, a.sin, i * half);
+          }
+          Row row = batch.row(i);
+          row.cache().put(l, row.position(), a.k, a.v, i * kvHeads * headDim);
+        });
+    pool.run((part, parts) -> attend(l, batch, n, part, parts));
+    pool.run((part, parts) -> matmul(layer.output(), a.attention, n, a.h, part, parts));
+    kernels.add(a.x, a.h, 0, n * config.hiddenSize());
+  }
+
+  /** The part's share of all (row, head) pairs; heads of one row and KV head go together. */
+  private void attend(int l, Batch batch, int n, int part, int parts) {
+    int heads = config.numHeads();
+    int group = heads / config.numKvHeads();
+    int to = split(n * heads, part + 1, parts, 1);
+    for (int at = split(n * heads, part, parts, 1); at < to; ) {
+      Row row = batch.row(at / heads);
+      int head = at % heads;
+      int count = Math.min(to - at, group - head % group);
+      kernels.attend(
+          a.q,
+          at * config.headDim(),
+          count,
+          row.cache().segments(),
+          row.cache().layout(l, head / group),
+          row.position() + 1,
+          attentionScale,
+          a.attention,
+          scratch[part]);
+      at += count;
+    }
+  }
+
+  private void mlp(Weights.Layer layer, int n) {
+    int intermediate = config.intermediateSize();
+    pool.run(
+        (part, parts) -> {
+          matmul(layer.gate(), a.h, n, a.gate, part, parts);
+          matmul(layer.up(), a.h, n, a.up, part, parts);
+          int from = split(intermediate, part, parts, ALIGN);
+          int to = split(intermediate, part + 1, parts, ALIGN);
+          for (int i = 0; i < n; i++) {
+            kernels.geglu(a.gate, a.up, i * intermediate + from, to - from);
+          }
+        });
+    pool.run((part, parts) -> matmul(layer.down(), a.gate, n, a.h, part, parts));
+    kernels.add(a.x, a.h, 0, n * config.hiddenSize());
+  }
+
+  /** logits = embedding · rmsNorm(x), only for the rows that ask. */
+  private void logits(Batch batch, int n) {
+    int hidden = config.hiddenSize();
+    for (int i = 0; i < n; i++) {
+      float[] target = batch.row(i).logits();
+      if (target != null) {
+        kernels.rmsNorm(a.x, i * hidden, weights.finalNorm(), config.rmsNormEps(), a.h, 0);
+        pool.run((part, parts) -> matmul(weights.embedding(), a.h, 1, target, part, parts));
+      }
+    }
+  }
+
+  private void matmul(Matrix w, float[] x, int n, float[] y, int part, int parts) {
+    int from = split(w.rows(), part, parts, ALIGN);
+    int to = split(w.rows(), part + 1, parts, ALIGN);
+    if (from < to) {
+      kernels.matmul(w, from, to, x, n, y, w.rows(), scratch[part]);
+    }
+  }
+
+  /** Runs a small job for each row, in the calling thread when there is only one. */
+  private void rows(int n, IntConsumer job) {
+    if (n == 1) {
+      job.accept(0);
+      return;
+    }
+    pool.run(
+        (part, parts) -> {
+          for (int i = split(n, part, parts, 1); i < split(n, part + 1, parts, 1); i++) {
+            job.accept(i);
+          }
+        });
+  }
+
+  /** The first of {@code total} items of a part, a multiple of {@code align}. */
+  private static int split(int total, int part, int parts, int align) {
+    if (part == parts) {
+      return total;
+    }
+    return Math.min(total, (int) ((long) total * part / parts + align - 1) / align * align);
+  }
+}

@@ -1,0 +1,88 @@
+package dev.gemma4j.model;
+
+import dev.gemma4j.kernel.Matrix;
+import dev.gemma4j.kernel.WorkerPool;
+import dev.gemma4j.loader.Checkpoint;
+import dev.gemma4j.loader.GemmaConfig;
+import dev.gemma4j.loader.Tensor;
+import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Weights.Layer;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.BiConsumer;
+import org.jspecify.annotations.Nullable;
+
+/** Turns a checkpoint into weights: mapped where the stored type serves, else converted. */
+public final class WeightsBuilder {
+  private final Checkpoint checkpoint;
+  private final @Nullable TensorType type;
+  private final Arena arena;
+  private final WorkerPool pool;
+
+  /**
+   * @param type the type of all matrices, or null for the stored ones
+   * @param arena owns what is converted
+   */
+  public WeightsBuilder(
+      Checkpoint checkpoint, @Nullable TensorType type, Arena arena, WorkerPool pool) {
+    this.checkpoint = checkpoint;
+    this.type = type;
+    this.arena = arena;
+    this.pool = pool;
+  }
+
+  /**
+   * Builds.
+   *
+   * @param progress told (done, total) steps
+   */
+  public Weights build(BiConsumer<Integer, Integer> progress) {
+    GemmaConfig config = checkpoint.config();
+    int total = config.numLayers() + 1;
+    progress.accept(0, total);
+    Matrix embedding = matrix("model.embed_tokens");
+    progress.accept(1, total);
+    List<Layer> layers = new ArrayList<>();
+    for (int l = 0; l < config.numLayers(); l++) {
+      String layer = "model.layers." + l + ".";
+      layers.add(
+          new Layer(
+              checkpoint.normScale(layer + "input_layernorm.weight"),
+              matrix(layer + "self_attn.q_proj"),
+              matrix(layer + "self_attn.k_proj"),
+              matrix(layer + "self_attn.v_proj"),
+              matrix(layer + "self_attn.o_proj"),
+              checkpoint.normScale(layer + "post_attention_layernorm.weight"),
+              matrix(layer + "mlp.gate_proj"),
+              matrix(layer + "mlp.up_proj"),
+              matrix(layer + "mlp.down_proj")));
+      progress.accept(l + 2, total);
+    }
+    return new Weights(
+        config, embedding, List.copyOf(layers), checkpoint.normScale("model.norm.weight"));
+  }
+
+  private Matrix matrix(String name) {
+    Tensor tensor = checkpoint.tensor(name + ".weight");
+    int rows = Math.toIntExact(tensor.shape().get(0));
+    int cols = Math.toIntExact(tensor.shape().get(1));
+    Matrix stored = new Matrix(tensor.type(), rows, cols, tensor.data());
+    if (type == null) {
+      return stored;
+    }
+    if (cols % type.blockSize() != 0) {
+      throw new IllegalArgumentException(
+          tensor.file()
+              + ": "
+              + name
+              + ": found rows of "
+              + cols
+              + ", expected a multiple of "
+              + type.blockSize()
+              + " to store it as "
+              + type);
+    }
+    return WeightConverter.convert(stored, type, arena, pool);
+  }
+}

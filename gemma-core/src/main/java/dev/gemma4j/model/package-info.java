@@ -1,0 +1,5 @@
+/** Weights, key/value cache and the forward pass. */
+@NullMarked
+package dev.gemma4j.model;
+
+import org.jspecify.annotations.NullMarked;

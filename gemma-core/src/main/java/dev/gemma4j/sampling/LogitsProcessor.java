@@ -1,0 +1,37 @@
+package dev.gemma4j.sampling;
+
+import java.util.BitSet;
+
+/** Changes the logits before the sampler sees them. */
+@FunctionalInterface
+public interface LogitsProcessor {
+  /**
+   * Changes {@code logits} in place.
+   *
+   * @param history the prompt and all tokens generated so far
+   */
+  void process(Logits logits, TokenHistory history);
+
+  /**
+   * Divides positive logits of tokens that occurred by {@code penalty} and multiplies negative ones
+   * (CTRL, https://arxiv.org/abs/1909.05858), each token once.
+   *
+   * @param penalty above 0; 1 changes nothing, more discourages repetition
+   */
+  static LogitsProcessor repetitionPenalty(float penalty) {
+    if (!(penalty > 0) || Float.isInfinite(penalty)) {
+      throw new IllegalArgumentException("repetitionPenalty must be above 0, but is " + penalty);
+    }
+    return (logits, history) -> {
+      BitSet seen = new BitSet(logits.size());
+      for (int i = 0; i < history.size(); i++) {
+        int id = history.get(i);
+        if (!seen.get(id)) {
+          seen.set(id);
+          float logit = logits.get(id);
+          logits.set(id, logit > 0 ? logit / penalty : logit * penalty);
+        }
+      }
+    };
+  }
+}

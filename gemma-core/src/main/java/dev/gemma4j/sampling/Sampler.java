@@ -1,0 +1,14 @@
+package dev.gemma4j.sampling;
+
+import java.util.random.RandomGenerator;
+
+/** Chooses the next token. A lambda is enough; {@link Samplers} has the usual ones. */
+@FunctionalInterface
+public interface Sampler {
+  /**
+   * The id of the chosen token, in [0, logits.size()).
+   *
+   * @param random the generation's own source, seeded by its options
+   */
+  int sample(Logits logits, RandomGenerator random);
+}

@@ -1,0 +1,197 @@
+package dev.gemma4j.sampling;
+
+import java.util.Arrays;
+import java.util.random.RandomGenerator;
+
+/** The usual samplers. All are immutable and safe to share. */
+public final class Samplers {
+  private Samplers() {}
+
+  /** Always the most probable token. */
+  public static Sampler greedy() {
+    return (logits, random) -> logits.argmax();
+  }
+
+  /** From the whole distribution, softmax(logits / temperature). */
+  public static Sampler temperature(float temperature) {
+    return of(temperature, 0, 1, 0);
+  }
+
+  /** From the {@code k} most probable tokens. */
+  public static Sampler topK(int k, float temperature) {
+    return of(temperature, k, 1, 0);
+  }
+
+  /**
+   * From the fewest tokens whose probabilities reach {@code p} (https://arxiv.org/abs/1904.09751).
+   */
+  public static Sampler topP(float p, float temperature) {
+    return of(temperature, 0, p, 0);
+  }
+
+  /** From the tokens at least {@code p} times as probable as the best. */
+  public static Sampler minP(float p, float temperature) {
+    return of(temperature, 0, 1, p);
+  }
+
+  /**
+   * Temperature, then top-k, then top-p on what is left, then min-p.
+   *
+   * @param temperature 0 or more; 0 is greedy
+   * @param topK 0 for no limit
+   * @param topP in (0, 1]; 1 for no limit
+   * @param minP in [0, 1); 0 for no limit
+   */
+  public static Sampler of(float temperature, int topK, float topP, float minP) {
+    check(
+        temperature >= 0 && temperature <= Float.MAX_VALUE,
+        "temperature",
+        "0 or more",
+        temperature);
+    check(topK >= 0, "topK", "0 or more", topK);
+    check(topP > 0 && topP <= 1, "topP", "in (0, 1]", topP);
+    check(minP >= 0 && minP < 1, "minP", "in [0, 1)", minP);
+    return temperature == 0
+        ? greedy()
+        : (logits, random) -> sample(logits, random, temperature, topK, topP, minP);
+  }
+
+  private static void check(boolean ok, String name, String range, Number value) {
+    if (!ok) {
+      throw new IllegalArgumentException(name + " must be " + range + ", but is " + value);
+    }
+  }
+
+  private static int sample(
+      Logits logits, RandomGenerator random, float temperature, int topK, float topP, float minP) {
+    int n = logits.size();
+    float max = logits.get(logits.argmax());
+    if (!(Math.abs(max) <= Float.MAX_VALUE)) {
+      throw new IllegalArgumentException("no token is possible: the highest logit is " + max);
+    }
+    double invT = 1.0 / temperature;
+    if (topK == 0 && topP == 1 && minP == 0) {
+      return walk(logits, max, invT, random);
+    }
+    // What the limits surely exclude is left out before anything is sorted.
+    double floor = minP > 0 ? max + Math.log(minP) * temperature : Double.NEGATIVE_INFINITY;
+    if (topK == 0 && topP < 1) {
+      double sum = 0;
+      for (int i = 0; i < n; i++) {
+        sum += Math.exp((logits.get(i) - max) * invT);
+      }
+      // Tokens below this probability together hold less than 1 - topP.
+      floor = Math.max(floor, max + Math.log((1 - topP) / n * sum) * temperature - 1e-3);
+    }
+    long[] candidates = candidates(logits, topK, floor);
+    return choose(candidates, logits, max, invT, topK, topP, minP, random);
+  }
+
+  /** Draws from the full distribution without storing it. */
+  private static int walk(Logits logits, float max, double invT, RandomGenerator random) {
+    double sum = 0;
+    for (int i = 0; i < logits.size(); i++) {
+      sum += Math.exp((logits.get(i) - max) * invT);
+    }
+    double left = random.nextDouble() * sum;
+    int last = 0;
+    for (int i = 0; i < logits.size(); i++) {
+      double p = Math.exp((logits.get(i) - max) * invT);
+      if (p > 0) {
+        last = i;
+        left -= p;
+        if (left < 0) {
+          return i;
+        }
+      }
+    }
+    return last; // rounding left a crumb
+  }
+
+  /** The logits from the floor up as sortable keys, the k best when topK is above 0. */
+  private static long[] candidates(Logits logits, int topK, double floor) {
+    long[] heap = new long[topK > 0 ? Math.min(topK, logits.size()) : 256];
+    int size = 0;
+    for (int i = 0; i < logits.size(); i++) {
+      float logit = logits.get(i);
+      if (!(logit >= floor) || logit == Float.NEGATIVE_INFINITY) {
+        continue;
+      }
+      long key = key(logit, i);
+      if (size < heap.length || topK == 0) {
+        if (size == heap.length) {
+          heap = Arrays.copyOf(heap, 2 * size);
+        }
+        heap[size++] = key;
+        if (topK > 0 && size == heap.length) {
+          Arrays.sort(heap);
+        }
+      } else if (key > heap[0]) {
+        // The k best stay sorted; on real logits an insertion is rare.
+        int at = -Arrays.binarySearch(heap, key) - 2;
+        System.arraycopy(heap, 1, heap, 0, at);
+        heap[at] = key;
+      }
+    }
+    long[] result = Arrays.copyOf(heap, size);
+    Arrays.sort(result);
+    return result;
+  }
+
+  /** Orders by logit, then lower ids first. */
+  private static long key(float logit, int id) {
+    int bits = Float.floatToRawIntBits(logit);
+    int ordered = bits ^ (bits >> 31 & 0x7fffffff);
+    return (long) ordered << 32 | (0xffffffffL & ~id);
+  }
+
+  private static int id(long key) {
+    return ~(int) key;
+  }
+
+  private static int choose(
+      long[] keys,
+      Logits logits,
+      float max,
+      double invT,
+      int topK,
+      float topP,
+      float minP,
+      RandomGenerator random) {
+    int count = keys.length;
+    double[] p = new double[count]; // best first
+    double total = 0;
+    for (int i = 0; i < count; i++) {
+      p[i] = Math.exp((logits.get(id(keys[count - 1 - i])) - max) * invT);
+      total += p[i];
+    }
+    if (topP < 1) {
+      if (topK == 0) {
+        // The floor left out a tail, which still counts in the total.
+        total = 0;
+        for (int i = 0; i < logits.size(); i++) {
+          total += Math.exp((logits.get(i) - max) * invT);
+        }
+      }
+      double sum = 0;
+      int keep = 0;
+      while (keep < count && sum < topP * total) {
+        sum += p[keep++];
+      }
+      count = Math.max(1, keep);
+    }
+    int kept = 0;
+    double mass = 0;
+    while (kept < count && p[kept] >= minP) {
+      mass += p[kept++];
+    }
+    double left = random.nextDouble() * mass;
+    for (int i = 0; i < kept - 1; i++) {
+      left -= p[i];
+      if (left < 0) {
+        return id(keys[keys.length - 1 - i]);
+      }
+    }
+    return id(keys[keys.length - Math.max(1, kept)]);
+  }
+}
