@@ -1,14 +1,61 @@
 package dev.gemma4j.tokenizer;
 
-/** Stub of the agreed API; the tokenizer branch replaces it. */
-public final class StreamingDecoder {
-  StreamingDecoder() {}
+import java.util.Arrays;
 
-  public String push(int id) {
-    throw new UnsupportedOperationException();
+/**
+ * Decodes ids one by one. The pushes and the final flush together are {@link Tokenizer#decode}'s
+ * text; no push ends within a character. One thread at a time.
+ */
+public final class StreamingDecoder {
+  private final Tokenizer tokenizer;
+  private byte[] bytes = new byte[4]; // of byte pieces that make no whole character yet
+  private int pending;
+  private boolean spaceExpected;
+
+  StreamingDecoder(Tokenizer tokenizer) {
+    this.tokenizer = tokenizer;
+    this.spaceExpected = tokenizer.dropsLeadingSpace();
   }
 
+  /**
+   * The text that an id completes; may be empty.
+   *
+   * @throws IllegalArgumentException when the id is not in the vocabulary
+   */
+  public String push(int id) {
+    StringBuilder out = new StringBuilder();
+    int value = tokenizer.byteValue(id);
+    if (value >= 0) {
+      if (pending == bytes.length) {
+        bytes = Arrays.copyOf(bytes, 2 * pending);
+      }
+      bytes[pending++] = (byte) value;
+      decodeBytes(false, out);
+    } else {
+      decodeBytes(true, out);
+      spaceExpected &= out.isEmpty();
+      String text = tokenizer.surface(id);
+      if (spaceExpected && text.startsWith(" ") && tokenizer.type(id) != PieceType.UNKNOWN) {
+        text = text.substring(1);
+        spaceExpected = tokenizer.dropsAllLeadingSpace();
+      }
+      out.append(text);
+    }
+    spaceExpected &= out.isEmpty();
+    return out.toString();
+  }
+
+  /** The rest: bytes that never became a character, as U+FFFD each. */
   public String flush() {
-    throw new UnsupportedOperationException();
+    StringBuilder out = new StringBuilder();
+    decodeBytes(true, out);
+    spaceExpected &= out.isEmpty();
+    return out.toString();
+  }
+
+  private void decodeBytes(boolean isFinal, StringBuilder out) {
+    int used = Utf8.decode(bytes, pending, isFinal, out);
+    System.arraycopy(bytes, used, bytes, 0, pending - used);
+    pending -= used;
   }
 }

@@ -1,49 +1,348 @@
 package dev.gemma4j.tokenizer;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
-/** Stub of the agreed API; the tokenizer branch replaces it. */
+/**
+ * A SentencePiece tokenizer: same ids and same text as the reference on every input. Immutable and
+ * safe for any number of threads.
+ */
 public final class Tokenizer {
-  private Tokenizer() {}
+  /** User-defined pieces that steer the model, as against those that are ordinary text. */
+  private static final Pattern MARKER =
+      Pattern.compile(
+          "<(start_of_turn|end_of_turn|start_of_image|end_of_image|mask|2mass|unused\\d+|pad|bos|eos)>"
+              + "|\\[@BOS@]|\\[multimodal]");
 
+  private static final Pattern BYTE = Pattern.compile("<0x[0-9A-F]{2}>");
+  private static final long MAX_FILE = 1L << 28;
+
+  private final Vocabulary vocabulary;
+  private final Map<String, Integer> ids;
+  private final int[] byteValues; // by id, -1 for no byte piece
+  private final int[] byteIds; // by byte, -1 for none
+  private final int unkId;
+  private final ByteTrie userDefined = new ByteTrie();
+  private final ByteTrie userDefinedText = new ByteTrie(); // without the markers
+  private final boolean[] markers;
+  private final boolean[] noMarkers;
+  private final Normalizer normalizer;
+  private final PieceTable table;
+  private final Bpe bpe;
+  private final Unigram unigram;
+
+  private Tokenizer(Vocabulary vocabulary, String source) throws MalformedFileException {
+    this.vocabulary = vocabulary;
+    int n = vocabulary.pieces().size();
+    ids = HashMap.newHashMap(n);
+    byteValues = new int[n];
+    byteIds = new int[256];
+    Arrays.fill(byteValues, -1);
+    Arrays.fill(byteIds, -1);
+    markers = new boolean[n];
+    noMarkers = new boolean[n];
+    byte[][] texts = new byte[n][];
+    boolean[] included = new boolean[n];
+    ByteTrie trie = new ByteTrie();
+    int unknown = -1;
+    for (int id = 0; id < n; id++) {
+      String piece = vocabulary.pieces().get(id);
+      PieceType type = vocabulary.types()[id];
+      if (piece.isEmpty()) {
+        throw new MalformedFileException(source, "piece " + id, "an empty text", "some text");
+      }
+      Integer twin = ids.put(piece, id);
+      if (twin != null) {
+        throw new MalformedFileException(
+            source, "piece " + id, "'" + piece + "', which is also piece " + twin, "a new text");
+      }
+      texts[id] = piece.getBytes(StandardCharsets.UTF_8);
+      switch (type) {
+        case NORMAL, UNUSED -> included[id] = true;
+        case USER_DEFINED -> {
+          included[id] = true;
+          userDefined.add(texts[id], id);
+          markers[id] = MARKER.matcher(piece).matches();
+          if (!markers[id]) {
+            userDefinedText.add(texts[id], id);
+          }
+        }
+        case UNKNOWN -> {
+          if (unknown >= 0) {
+            throw new MalformedFileException(
+                source, "piece " + id, "a second UNKNOWN piece after " + unknown, "one");
+          }
+          unknown = id;
+        }
+        case BYTE -> {
+          if (!BYTE.matcher(piece).matches()) {
+            throw new MalformedFileException(
+                source, "BYTE piece " + id, "'" + piece + "'", "<0x00> to <0xFF>");
+          }
+          byteValues[id] = Integer.parseInt(piece, 3, 5, 16);
+          byteIds[byteValues[id]] = id;
+        }
+        case CONTROL -> {}
+      }
+      if (included[id]) {
+        trie.add(texts[id], id);
+      }
+    }
+    if (unknown < 0) {
+      throw new MalformedFileException(
+          source, "pieces", n + " pieces, none of type UNKNOWN", "one of type UNKNOWN");
+    }
+    for (int b = 0; vocabulary.byteFallback() && b < 256; b++) {
+      if (byteIds[b] < 0) {
+        throw new MalformedFileException(
+            source, "pieces", String.format("no piece <0x%02X>", b), "one for each byte");
+      }
+    }
+    unkId = unknown;
+    normalizer = new Normalizer(vocabulary, source);
+    table = new PieceTable(texts, included);
+    bpe = new Bpe(table, vocabulary.scores(), vocabulary.types());
+    unigram = new Unigram(trie, vocabulary.scores(), vocabulary.types());
+  }
+
+  /**
+   * Reads a SentencePiece model, usually named tokenizer.model.
+   *
+   * @throws MalformedFileException when it is none
+   */
   public static Tokenizer load(Path model) throws IOException {
-    throw new UnsupportedOperationException();
+    long size = Files.size(model);
+    if (size > MAX_FILE) {
+      throw new MalformedFileException(
+          model.toString(), "size", size + " bytes", "at most " + MAX_FILE);
+    }
+    return parse(Files.readAllBytes(model), model.toString());
   }
 
+  /**
+   * Reads a SentencePiece model from memory.
+   *
+   * @param source its name in errors
+   */
+  public static Tokenizer parse(byte[] model, String source) throws MalformedFileException {
+    return of(ModelProtoReader.read(model, source), source);
+  }
+
+  /**
+   * A tokenizer of a vocabulary from some other file.
+   *
+   * @param source the file's name in errors
+   */
+  public static Tokenizer of(Vocabulary vocabulary, String source) throws MalformedFileException {
+    int n = vocabulary.pieces().size();
+    if (vocabulary.scores().length != n || vocabulary.types().length != n) {
+      throw new MalformedFileException(
+          source,
+          "vocabulary",
+          n
+              + " pieces, "
+              + vocabulary.scores().length
+              + " scores, "
+              + vocabulary.types().length
+              + " types",
+          "as many of each");
+    }
+    return new Tokenizer(vocabulary, source);
+  }
+
+  /** SentencePiece's ids of a text; no beginning-of-text token is added. */
   public int[] encode(String text) {
-    throw new UnsupportedOperationException();
+    return encode(Utf8.encode(text), userDefined, noMarkers, null);
   }
 
+  /**
+   * Like {@link #encode}, but text that spells a marker such as {@code <start_of_turn>} stays text:
+   * for input from people who must not steer the model.
+   */
   public int[] encodeLiteral(String text) {
-    throw new UnsupportedOperationException();
+    return encode(Utf8.encode(text), userDefinedText, markers, null);
   }
 
-  public String decode(int... ids) {
-    throw new UnsupportedOperationException();
+  /** {@link #encode}, and where in the text each token comes from. */
+  public Encoding encodeWithOffsets(String text) {
+    byte[] bytes = Utf8.encode(text);
+    int[][] spans = new int[1][];
+    int[] result = encode(bytes, userDefined, noMarkers, spans);
+    int[] ends = spans[0];
+    int[] chars = charOffsets(bytes);
+    int[] starts = new int[result.length];
+    int[] stops = new int[result.length];
+    for (int i = 0; i < result.length; i++) {
+      starts[i] = chars[ends[2 * i]];
+      stops[i] = chars[ends[2 * i + 1]];
+    }
+    return new Encoding(result, starts, stops);
   }
 
+  /** The UTF-16 offset of each byte of valid UTF-8. */
+  private static int[] charOffsets(byte[] bytes) {
+    int[] offsets = new int[bytes.length + 1];
+    int chars = 0;
+    for (int i = 0; i < bytes.length; i++) {
+      int b = bytes[i] & 0xff;
+      if (b < 0x80 || b >= 0xc0) {
+        offsets[i] = chars;
+        chars += b >= 0xf0 ? 2 : 1;
+      } else {
+        offsets[i] = offsets[i - 1];
+      }
+    }
+    offsets[bytes.length] = chars;
+    return offsets;
+  }
+
+  private int[] encode(
+      byte[] bytes, ByteTrie literals, boolean[] forbidden, int @Nullable [][] spans) {
+    Normalizer.Result text = normalizer.normalize(bytes, literals);
+    Segments segments =
+        switch (vocabulary.algorithm()) {
+          case BPE -> bpe.encode(text.text, text.length, literals);
+          case UNIGRAM -> unigram.encode(text.text, text.length, forbidden);
+        };
+    int[] out = new int[segments.size];
+    int[] span = new int[spans == null ? 0 : 2 * segments.size];
+    int size = 0;
+    int from = 0;
+    boolean afterUnknown = false;
+    for (int i = 0; i < segments.size; i++) {
+      int to = segments.ends[i];
+      int id = segments.ids[i];
+      boolean fallBack = id < 0 && vocabulary.byteFallback();
+      int count = fallBack ? to - from : 1;
+      if (id < 0 && !fallBack && afterUnknown) {
+        count = 0; // neighbouring unknowns are one token
+      }
+      if (size + count + segments.size - i > out.length) {
+        out = Arrays.copyOf(out, out.length + Math.max(count, out.length / 2) + 1);
+        span = spans == null ? span : Arrays.copyOf(span, 2 * out.length);
+      }
+      for (int j = 0; j < count; j++) {
+        if (spans != null) {
+          span[2 * size] = text.origin[from];
+          span[2 * size + 1] = text.origin[to];
+        }
+        out[size++] = fallBack ? byteIds[text.text[from + j] & 0xff] : id < 0 ? unkId : id;
+      }
+      if (count == 0 && spans != null) {
+        span[2 * size - 1] = text.origin[to];
+      }
+      afterUnknown = id < 0 && !fallBack;
+      from = to;
+    }
+    if (spans != null) {
+      spans[0] = Arrays.copyOf(span, 2 * size);
+    }
+    return Arrays.copyOf(out, size);
+  }
+
+  /**
+   * SentencePiece's text of the ids: control pieces print nothing, runs of byte pieces are UTF-8
+   * with U+FFFD for each bad byte.
+   *
+   * @throws IllegalArgumentException when an id is not in the vocabulary
+   */
+  public String decode(int... tokens) {
+    StreamingDecoder decoder = newStreamingDecoder();
+    StringBuilder text = new StringBuilder();
+    for (int id : tokens) {
+      text.append(decoder.push(id));
+    }
+    return text.append(decoder.flush()).toString();
+  }
+
+  /** A decoder for ids that come one by one. */
   public StreamingDecoder newStreamingDecoder() {
-    throw new UnsupportedOperationException();
+    return new StreamingDecoder(this);
   }
 
+  boolean dropsLeadingSpace() {
+    return vocabulary.addDummyPrefix() || vocabulary.removeExtraWhitespaces();
+  }
+
+  boolean dropsAllLeadingSpace() {
+    return vocabulary.removeExtraWhitespaces();
+  }
+
+  /** The byte that a byte piece stands for, or -1. */
+  int byteValue(int id) {
+    return byteValues[check(id)];
+  }
+
+  /** The text that a piece prints. */
+  String surface(int id) {
+    return switch (type(id)) {
+      case CONTROL -> "";
+      case UNKNOWN -> " \u2047 ";
+      case NORMAL, USER_DEFINED, UNUSED, BYTE -> piece(id).replace('\u2581', ' ');
+    };
+  }
+
+  private int check(int id) {
+    if (id < 0 || id >= byteValues.length) {
+      throw new IllegalArgumentException(
+          "token id must be in [0, " + byteValues.length + "), but is " + id);
+    }
+    return id;
+  }
+
+  /** The number of pieces. */
   public int vocabSize() {
-    throw new UnsupportedOperationException();
+    return byteValues.length;
   }
 
+  /** A piece's text as the vocabulary spells it, U+2581 for spaces. */
   public String piece(int id) {
-    throw new UnsupportedOperationException();
+    return vocabulary.pieces().get(check(id));
   }
 
+  /** A piece's score. */
+  public float score(int id) {
+    return vocabulary.scores()[check(id)];
+  }
+
+  /** What a piece is for. */
+  public PieceType type(int id) {
+    return vocabulary.types()[check(id)];
+  }
+
+  /** The id of a piece given as the vocabulary spells it, or -1. */
   public int idOf(String piece) {
-    throw new UnsupportedOperationException();
+    return ids.getOrDefault(piece, -1);
   }
 
+  /** The beginning-of-text token, or -1. */
   public int bosId() {
-    throw new UnsupportedOperationException();
+    return inRange(vocabulary.bosId());
   }
 
+  /** The end-of-text token, or -1. */
   public int eosId() {
-    throw new UnsupportedOperationException();
+    return inRange(vocabulary.eosId());
+  }
+
+  /** The padding token, or -1. */
+  public int padId() {
+    return inRange(vocabulary.padId());
+  }
+
+  /** The token for what the vocabulary cannot spell. */
+  public int unkId() {
+    return unkId;
+  }
+
+  private int inRange(int id) {
+    return id < byteValues.length ? Math.max(-1, id) : -1;
   }
 }

@@ -1,0 +1,84 @@
+package dev.gemma4j.tokenizer;
+
+import java.util.Arrays;
+
+/** The unigram language model's best segmentation by Viterbi (https://arxiv.org/abs/1804.10959). */
+final class Unigram {
+  private static final float UNKNOWN_PENALTY = 10;
+
+  private final ByteTrie trie;
+  private final float[] scores;
+  private final PieceType[] types;
+  private final float minScore;
+  private final float maxScore;
+
+  Unigram(ByteTrie trie, float[] scores, PieceType[] types) {
+    this.trie = trie;
+    this.scores = scores;
+    this.types = types;
+    float min = Float.MAX_VALUE;
+    float max = -Float.MAX_VALUE;
+    for (int i = 0; i < scores.length; i++) {
+      if (types[i] == PieceType.NORMAL) {
+        min = Math.min(min, scores[i]);
+        max = Math.max(max, scores[i]);
+      }
+    }
+    minScore = min;
+    maxScore = max;
+  }
+
+  Segments encode(byte[] text, int length, boolean[] forbidden) {
+    float[] best = new float[length + 1];
+    int[] startOf = new int[length + 1];
+    int[] idOf = new int[length + 1];
+    Arrays.fill(startOf, -1);
+    for (int at = 0; at < length; ) {
+      float here = best[at];
+      int oneChar = Math.min(length, at + Math.max(1, Utf8.length(text, at, length)));
+      boolean hasChar = false;
+      int node = ByteTrie.ROOT;
+      for (int to = at; to < length; ) {
+        node = trie.child(node, text[to++]);
+        if (node == ByteTrie.NONE) {
+          break;
+        }
+        int id = trie.id(node);
+        if (id == ByteTrie.NONE || forbidden[id] || types[id] == PieceType.UNUSED) {
+          continue;
+        }
+        // SentencePiece's bonus, so that user-defined pieces always win
+        float score =
+            types[id] == PieceType.USER_DEFINED ? (float) ((to - at) * maxScore - 0.1) : scores[id];
+        if (startOf[to] < 0 || here + score > best[to]) {
+          best[to] = here + score;
+          startOf[to] = at;
+          idOf[to] = id;
+        }
+        hasChar |= to == oneChar;
+      }
+      if (!hasChar) {
+        float score = here + (minScore - UNKNOWN_PENALTY);
+        if (startOf[oneChar] < 0 || score > best[oneChar]) {
+          best[oneChar] = score;
+          startOf[oneChar] = at;
+          idOf[oneChar] = -1;
+        }
+      }
+      at = oneChar;
+    }
+    Segments out = new Segments(length / 3);
+    for (int to = length; to > 0; to = startOf[to]) {
+      out.add(idOf[to], to);
+    }
+    for (int i = 0, j = out.size - 1; i < j; i++, j--) {
+      int id = out.ids[i];
+      int end = out.ends[i];
+      out.ids[i] = out.ids[j];
+      out.ends[i] = out.ends[j];
+      out.ids[j] = id;
+      out.ends[j] = end;
+    }
+    return out;
+  }
+}

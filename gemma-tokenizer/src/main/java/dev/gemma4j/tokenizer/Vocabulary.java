@@ -1,0 +1,37 @@
+package dev.gemma4j.tokenizer;
+
+import java.util.List;
+
+/**
+ * Everything a SentencePiece tokenizer consists of, whichever file it came from.
+ *
+ * @param pieces by id
+ * @param scores by id
+ * @param types by id
+ * @param algorithm how text is segmented
+ * @param bosId -1 when there is none, as for the other ids
+ * @param addDummyPrefix whether a space goes in front of the text
+ * @param removeExtraWhitespaces whether spaces are trimmed and squeezed
+ * @param escapeWhitespaces whether spaces become U+2581
+ * @param byteFallback whether unknown characters become bytes
+ * @param charsMap the normalisation table in SentencePiece's precompiled form; empty for none
+ */
+public record Vocabulary(
+    List<String> pieces,
+    float[] scores,
+    PieceType[] types,
+    Algorithm algorithm,
+    int bosId,
+    int eosId,
+    int padId,
+    boolean addDummyPrefix,
+    boolean removeExtraWhitespaces,
+    boolean escapeWhitespaces,
+    boolean byteFallback,
+    byte[] charsMap) {
+  /** How text is segmented. */
+  public enum Algorithm {
+    BPE,
+    UNIGRAM
+  }
+}
