@@ -48,8 +48,14 @@ class ChatTest {
     assertThat(ids)
         .isEqualTo(
             template(
-                "<start_of_turn>user\nBe brief.\n\nHello<end_of_turn>\n<start_of_turn>model\nHi"
-                    + "<end_of_turn>\n<start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n"));
+                "<start_of_turn>user\n"
+                    + "Be brief.\n\n"
+                    + "Hello<end_of_turn>\n"
+                    + "<start_of_turn>model\n"
+                    + "Hi<end_of_turn>\n"
+                    + "<start_of_turn>user\n"
+                    + "Why?<end_of_turn>\n"
+                    + "<start_of_turn>model\n"));
   }
 
   @Test
@@ -110,7 +116,8 @@ class ChatTest {
       int[] next =
           gemma
               .tokenizer()
-              .encode("<end_of_turn>\n<start_of_turn>user\nMore<end_of_turn>\n<start_of_turn>model\n");
+              .encode(
+                  "<end_of_turn>\n<start_of_turn>user\nMore<end_of_turn>\n<start_of_turn>model\n");
       ids = ChatTemplate.concat(ids, next);
       for (int id = session.append(ids).argmax(); expected.size() < 12; ) {
         if (id == gemma.tokenizer().idOf("<end_of_turn>") || id == gemma.tokenizer().eosId()) {

@@ -29,8 +29,7 @@ class ForwardGoldenTest {
   }
 
   private static Gemma load(String model, KernelType kernels, int threads) {
-    return Goldens.load(
-        model, LoadOptions.defaults().withKernels(kernels).withThreads(threads));
+    return Goldens.load(model, LoadOptions.defaults().withKernels(kernels).withThreads(threads));
   }
 
   @ParameterizedTest

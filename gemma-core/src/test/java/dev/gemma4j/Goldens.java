@@ -27,7 +27,8 @@ final class Goldens {
           "gemma-gqa-bf16");
   static final List<String> GGUFS =
       List.of("mqa", "mha").stream()
-          .flatMap(m -> List.of("F32", "F16", "BF16", "Q8_0", "Q4_0").stream().map(t -> m + "." + t))
+          .flatMap(
+              m -> List.of("F32", "F16", "BF16", "Q8_0", "Q4_0").stream().map(t -> m + "." + t))
           .map(name -> "gguf/gemma-" + name + ".gguf")
           .toList();
 
@@ -61,9 +62,7 @@ final class Goldens {
 
   static JsonNode of(String model) {
     String name =
-        model.endsWith(".gguf")
-            ? model.replace(".gguf", ".goldens.json")
-            : model + "/goldens.json";
+        model.endsWith(".gguf") ? model.replace(".gguf", ".goldens.json") : model + "/goldens.json";
     try {
       return new ObjectMapper().readTree(resource("forward/" + name).toFile());
     } catch (IOException e) {
