@@ -12,13 +12,15 @@ import org.jspecify.annotations.Nullable;
 /**
  * What a format's reader found.
  *
- * @param source the path, for errors
+ * @param source the path of the model, for errors
+ * @param weights the file that should hold or name all tensors, for errors
  * @param tensors by canonical name, those of known types
  * @param unreadable canonical names of the others, with their type
  * @param fileName turns a canonical tensor name into the format's own, for errors
  */
 record Contents(
     String source,
+    String weights,
     GemmaConfig config,
     Map<String, Tensor> tensors,
     Map<String, String> unreadable,
@@ -78,9 +80,9 @@ record Contents(
       for (TensorType t : TensorType.values()) {
         known.add(t.name());
       }
-      throw Malformed.of(source, field, "type " + type, "one of " + String.join(", ", known));
+      throw Malformed.of(weights, field, "type " + type, "one of " + String.join(", ", known));
     }
-    throw Malformed.of(source, field, "no such tensor", "one of shape " + shape);
+    throw Malformed.of(weights, field, "no such tensor", "one of shape " + shape);
   }
 
   private Map<String, List<Long>> expectedShapes() {

@@ -48,6 +48,7 @@ final class GgufModel {
     file.unreadable().forEach((name, type) -> unreadable.put(GgufNames.canonical(name), type));
     return new Contents(
         path.toString(),
+        path.toString(),
         config,
         tensors,
         unreadable,

@@ -33,11 +33,13 @@ final class HuggingFaceDirectory {
   Contents read() throws IOException {
     Values config = Json.read(directory.resolve(CONFIG));
     GemmaConfig gemma = HuggingFaceConfig.read(config); // the likeliest trouble first
-    if (Files.exists(directory.resolve(SINGLE))) {
-      return contents(config, gemma, SafetensorsReader.read(directory.resolve(SINGLE), arena));
+    Path single = directory.resolve(SINGLE);
+    if (Files.exists(single)) {
+      return contents(config, gemma, single, SafetensorsReader.read(single, arena));
     }
-    if (Files.exists(directory.resolve(INDEX))) {
-      return contents(config, gemma, shards(Json.read(directory.resolve(INDEX))));
+    Path index = directory.resolve(INDEX);
+    if (Files.exists(index)) {
+      return contents(config, gemma, index, shards(Json.read(index)));
     }
     throw Malformed.of(
         directory.toString(), "weights", "no .safetensors of that name", SINGLE + " or " + INDEX);
@@ -46,14 +48,16 @@ final class HuggingFaceDirectory {
   /** Reads the weights from one file, the rest from the directory. */
   Contents read(Path weights) throws IOException {
     Values config = Json.read(directory.resolve(CONFIG));
-    return contents(config, HuggingFaceConfig.read(config), SafetensorsReader.read(weights, arena));
+    return contents(
+        config, HuggingFaceConfig.read(config), weights, SafetensorsReader.read(weights, arena));
   }
 
-  private Contents contents(Values config, GemmaConfig gemma, TensorFile weights)
+  private Contents contents(Values config, GemmaConfig gemma, Path file, TensorFile weights)
       throws IOException {
     Tokenizer tokenizer = tokenizer();
     return new Contents(
         directory.toString(),
+        file.toString(),
         gemma,
         weights.tensors(),
         weights.unreadable(),
