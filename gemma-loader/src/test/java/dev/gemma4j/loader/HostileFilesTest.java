@@ -247,10 +247,38 @@ class HostileFilesTest {
   }
 
   @Test
-  void refusesAVocabularyLargerThanTheModels() throws IOException {
-    copy("forward/gemma-mqa-f32", dir);
-    replace(dir.resolve("config.json"), "\"vocab_size\": 512", "\"vocab_size\": 511");
-    assertThatThrownBy(() -> Checkpoint.open(dir)).hasMessageContaining("embed_tokens");
+  void refusesATokenizerLargerThanTheVocabulary() throws IOException {
+    byte[] bytes = Files.readAllBytes(resource("malformed/gguf-01.gguf"));
+    String name = "token_embd.weight";
+    int rows = indexOf(bytes, name) + name.length() + 4 + 8;
+    bytes[rows] = (byte) 0xe0; // 480 instead of 512
+    bytes[rows + 1] = 1;
+    Path file = Files.write(dir.resolve("x.gguf"), bytes);
+    assertThatThrownBy(() -> Checkpoint.open(file))
+        .hasMessageContaining("tokenizer: found 512 pieces, expected at most")
+        .hasMessageContaining("480");
+  }
+
+  @Test
+  void ignoresATiedHeadAndRotaryBuffers() throws IOException {
+    copy("malformed/index-01", dir);
+    replace(
+        dir.resolve("model.safetensors.index.json"),
+        "\"weight_map\": {",
+        "\"weight_map\": {\"lm_head.weight\": \"x.safetensors\", "
+            + "\"model.layers.0.self_attn.rotary_emb.inv_freq\": \"x.safetensors\", ");
+    String header =
+        "{\"lm_head.weight\":{\"dtype\":\"F32\",\"shape\":[512,8],\"data_offsets\":[0,16384]},"
+            + "\"model.layers.0.self_attn.rotary_emb.inv_freq\":"
+            + "{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[16384,16392]}}";
+    Files.write(dir.resolve("x.safetensors"), safetensors(header, 16392));
+    try (Checkpoint checkpoint = Checkpoint.open(dir)) {
+      assertThat(checkpoint.tensors()).hasSize(11);
+    }
+    String other = header.replace("512,8", "8,512");
+    Files.write(dir.resolve("x.safetensors"), safetensors(other, 16392));
+    assertThatThrownBy(() -> Checkpoint.open(dir))
+        .hasMessageContaining("x.safetensors: tensor lm_head.weight: found shape [8, 512]");
   }
 
   private static int indexOf(byte[] bytes, String text) {
