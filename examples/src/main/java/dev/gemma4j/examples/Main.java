@@ -1,5 +1,6 @@
 package dev.gemma4j.examples;
 
+import dev.gemma4j.ContextLengthException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
@@ -104,6 +105,7 @@ public final class Main implements Runnable {
     boolean known =
         e instanceof IOException
             || e instanceof UncheckedIOException
+            || e instanceof ContextLengthException
             || e instanceof IllegalArgumentException
             || e instanceof IllegalStateException;
     if (!known) {

@@ -49,7 +49,8 @@ class ExamplesTest {
     String region =
         source.substring(
             source.indexOf("// README begins\n") + 17, source.indexOf("    // README ends"));
-    assertThat(Files.readString(Path.of("../README.md"))).contains(region.stripIndent());
+    assertThat(Files.readString(Path.of("../README.md")))
+        .contains(region.stripTrailing().stripIndent());
   }
 
   @Test
