@@ -12,6 +12,7 @@ import dev.gemma4j.model.KvCache;
 import dev.gemma4j.model.Weights;
 import dev.gemma4j.model.WeightsBuilder;
 import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.tokenizer.MalformedFileException;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -47,7 +48,6 @@ public final class Gemma implements AutoCloseable {
   private final GemmaForward forward;
   private final Kernels kernels;
   private final int contextLength;
-  private final Tokenizer tokenizer;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
 
@@ -57,15 +57,13 @@ public final class Gemma implements AutoCloseable {
       WorkerPool pool,
       Weights weights,
       Kernels kernels,
-      int contextLength)
-      throws IOException {
+      int contextLength) {
     this.checkpoint = checkpoint;
     this.arena = arena;
     this.pool = pool;
     this.weights = weights;
     this.kernels = kernels;
     this.contextLength = contextLength;
-    this.tokenizer = checkpoint.tokenizer();
     this.forward = new GemmaForward(weights, kernels, pool);
   }
 
@@ -73,8 +71,8 @@ public final class Gemma implements AutoCloseable {
    * Loads a checkpoint with default options.
    *
    * @param path a Hugging Face directory, a .safetensors file within one, or a .gguf file
-   * @throws IOException when it cannot be read; a {@link
-   *     dev.gemma4j.tokenizer.MalformedFileException} names file, field, found and expected
+   * @throws IOException when it cannot be read; a {@link MalformedFileException} names file, field,
+   *     found and expected
    */
   public static Gemma load(Path path) throws IOException {
     return load(path, LoadOptions.defaults());
@@ -145,9 +143,18 @@ public final class Gemma implements AutoCloseable {
     return weights.config();
   }
 
-  /** The model's tokenizer. */
+  /**
+   * The model's tokenizer.
+   *
+   * @throws IllegalStateException when the checkpoint brings none; sessions, which work on ids, run
+   *     without it
+   */
   public Tokenizer tokenizer() {
-    return tokenizer;
+    try {
+      return checkpoint.tokenizer();
+    } catch (MalformedFileException e) {
+      throw new IllegalStateException(e.getMessage(), e);
+    }
   }
 
   /** The most positions of a session. */
@@ -199,10 +206,10 @@ public final class Gemma implements AutoCloseable {
 
   /** Generates token by token, as the caller asks for them. Close it, or run it to the end. */
   public TokenStream stream(Prompt prompt, GenerationOptions options) {
-    int[] ids = ChatTemplate.promptIds(prompt, options, tokenizer);
+    int[] ids = ChatTemplate.promptIds(prompt, options, tokenizer());
     Set<Integer> ends = endIds();
     if (prompt instanceof Prompt.Turns) {
-      ends.add(ChatTemplate.endOfTurn(tokenizer));
+      ends.add(ChatTemplate.endOfTurn(tokenizer()));
     }
     return new TokenStream(this, newSession(), true, ids, ends, options);
   }

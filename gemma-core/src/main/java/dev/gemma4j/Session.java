@@ -62,6 +62,7 @@ public final class Session implements AutoCloseable {
       check(ids);
       float[] target = logitsBuffer();
       int start = length;
+      boolean done = false;
       try {
         for (int from = 0; from < ids.length; from += GemmaForward.MAX_ROWS) {
           int to = Math.min(ids.length, from + GemmaForward.MAX_ROWS);
@@ -72,9 +73,9 @@ public final class Session implements AutoCloseable {
           gemma.run(batch, cancelled);
           length += to - from;
         }
-      } catch (RuntimeException e) {
-        length = start; // all or nothing
-        throw e;
+        done = true;
+      } finally {
+        length = done ? length : start; // all or nothing
       }
       return Logits.of(target);
     } finally {

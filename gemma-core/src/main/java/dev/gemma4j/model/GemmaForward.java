@@ -6,6 +6,8 @@ import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.model.Batch.Row;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
@@ -23,6 +25,9 @@ public final class GemmaForward {
    */
   public static final int MAX_ROWS = 256;
 
+  // Rows of logits that one product over the embedding computes: 32 of 256000 floats are 32 MB.
+  private static final int LOGIT_ROWS = 32;
+
   // A matrix product's output is split between threads at multiples of a cache line of floats.
   private static final int ALIGN = 16;
 
@@ -35,6 +40,7 @@ public final class GemmaForward {
   private final float attentionScale;
   private final float[] inverseFrequencies; // [headDim / 2]
   private Activations a;
+  private float[] logitRows = new float[0]; // [rows that ask, vocab], when more than one does
 
   /** The buffers of a pass of up to {@code rows} rows. */
   private static final class Activations {
@@ -198,16 +204,35 @@ public final class GemmaForward {
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
-  /** logits = embedding · rmsNorm(x), only for the rows that ask. */
+  /** logits = embedding · rmsNorm(x), only for the rows that ask, up to 32 in one product. */
   private void logits(Batch batch, int n) {
     int hidden = config.hiddenSize();
+    int vocab = config.vocabSize();
+    List<float[]> targets = new ArrayList<>();
     for (int i = 0; i < n; i++) {
       float[] target = batch.row(i).logits();
       if (target != null) {
-        kernels.rmsNorm(a.x, i * hidden, weights.finalNorm(), config.rmsNormEps(), a.h, 0);
-        pool.run((part, parts) -> matmul(weights.embedding(), a.h, 1, target, part, parts));
+        int at = targets.size() * hidden;
+        kernels.rmsNorm(a.x, i * hidden, weights.finalNorm(), config.rmsNormEps(), a.h, at);
+        targets.add(target);
+      }
+      int count = targets.size();
+      if (count == LOGIT_ROWS || (i == n - 1 && count > 0)) {
+        float[] out = count == 1 ? targets.get(0) : logitRows(count * vocab);
+        pool.run((part, parts) -> matmul(weights.embedding(), a.h, count, out, part, parts));
+        for (int j = 0; j < count && count > 1; j++) {
+          System.arraycopy(out, j * vocab, targets.get(j), 0, vocab);
+        }
+        targets.clear();
       }
     }
+  }
+
+  private float[] logitRows(int size) {
+    if (logitRows.length < size) {
+      logitRows = new float[size];
+    }
+    return logitRows;
   }
 
   private void matmul(Matrix w, float[] x, int n, float[] y, int part, int parts) {

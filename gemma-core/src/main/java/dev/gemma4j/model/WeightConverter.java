@@ -91,8 +91,10 @@ final class WeightConverter {
     target.set(SHORT, at, Float.floatToFloat16(d));
     for (int i = 0; i < BLOCK; i++) {
       float q = row[first + i] * inverse;
-      // half away from zero, as C's roundf
-      int rounded = (int) (Math.abs(q) + 0.5f);
+      // half away from zero, as C's roundf; adding 0.5f would itself round
+      float size = Math.abs(q);
+      int rounded = (int) size;
+      rounded += size - rounded >= 0.5f ? 1 : 0;
       target.set(ValueLayout.JAVA_BYTE, at + 2 + i, (byte) (q < 0 ? -rounded : rounded));
     }
   }

@@ -73,8 +73,12 @@ public final class Samplers {
     if (topK == 0 && topP == 1 && minP == 0) {
       return walk(logits, max, invT, random);
     }
-    // What the limits surely exclude is left out before anything is sorted.
-    double floor = minP > 0 ? max + Math.log(minP) * temperature : Double.NEGATIVE_INFINITY;
+    // What the limits surely exclude is left out before anything is sorted; but what min-p excludes
+    // still counts in the mass of the top k of which top-p takes its share.
+    double floor =
+        minP > 0 && (topK == 0 || topP == 1)
+            ? max + Math.log(minP) * temperature - 1e-3
+            : Double.NEGATIVE_INFINITY;
     if (topK == 0 && topP < 1) {
       double sum = 0;
       for (int i = 0; i < n; i++) {

@@ -3,6 +3,25 @@ package dev.gemma4j.loader;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
-/** Stub of the agreed API; the loader branch replaces it. */
+/**
+ * One tensor of a checkpoint, mapped from its file.
+ *
+ * @param name the Hugging Face name, such as "model.layers.0.mlp.up_proj.weight", whatever the
+ *     format; a tensor that Gemma has no use for keeps the name that its file gives it
+ * @param shape outermost first: [rows, cols] for a matrix, of which each row lies contiguous
+ * @param data exactly the tensor's bytes, little-endian, read-only, at any alignment; valid until
+ *     the checkpoint is closed
+ * @param file the file that holds it
+ */
 public record Tensor(
-    String name, TensorType type, List<Long> shape, MemorySegment data, String file) {}
+    String name, TensorType type, List<Long> shape, MemorySegment data, String file) {
+  /** Copies the shape. */
+  public Tensor {
+    shape = List.copyOf(shape);
+  }
+
+  /** The product of the shape. */
+  public long elements() {
+    return data.byteSize() / type.blockBytes() * type.blockSize();
+  }
+}

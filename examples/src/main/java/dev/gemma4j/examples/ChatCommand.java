@@ -1,0 +1,102 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.Chat;
+import dev.gemma4j.ChatMessage;
+import dev.gemma4j.Gemma;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.Role;
+import dev.gemma4j.TokenStream;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@CommandLine.Command(
+    name = "chat",
+    description = "Talk to an instruction-tuned model, a line at a time; an empty input ends.")
+final class ChatCommand extends Command {
+  @Mixin ModelOptions model = new ModelOptions();
+  @Mixin GenerateOptions options = new GenerateOptions();
+
+  @Option(names = "--system", paramLabel = "TEXT", description = "Goes before the first message.")
+  String system = "";
+
+  @Option(names = "--json", description = "Answer MESSAGE with one JSON object.")
+  boolean json;
+
+  @Option(names = "--jsonl", description = "Answer one JSON object a line: messages.")
+  boolean jsonl;
+
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "MESSAGE",
+      description = "Answer just this; without it, a conversation.")
+  @Nullable String message;
+
+  ChatCommand(Io io) {
+    super(io);
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    GenerationOptions chosen = checked(options::build);
+    try (Gemma gemma = model.load()) {
+      if (jsonl) {
+        Set<String> keys = new HashSet<>(GenerateOptions.KEYS);
+        keys.add("messages");
+        io.jsonLines(
+            request -> {
+              request.allow(keys);
+              return GenerateOptions.json(
+                  gemma.generate(Prompt.chat(request.messages("messages")), options.with(request)));
+            });
+        return 0;
+      }
+      if (json) {
+        List<ChatMessage> messages = new ArrayList<>();
+        if (!system.isEmpty()) {
+          messages.add(new ChatMessage(Role.SYSTEM, system));
+        }
+        messages.add(new ChatMessage(Role.USER, io.argumentOrInput(message)));
+        io.json(GenerateOptions.json(gemma.generate(Prompt.chat(messages), chosen)));
+        return 0;
+      }
+      try (Chat chat = gemma.chat(system, chosen)) {
+        return message != null ? answer(chat, message) : converse(chat);
+      }
+    }
+  }
+
+  private int converse(Chat chat) throws IOException {
+    BufferedReader reader = io.lines();
+    while (true) {
+      io.err().print("> ");
+      io.err().flush();
+      String line = reader.readLine();
+      if (line == null || line.isBlank()) {
+        return 0;
+      }
+      int status = answer(chat, line);
+      if (status != 0) {
+        return status;
+      }
+    }
+  }
+
+  private int answer(Chat chat, String text) {
+    try (TokenStream stream = chat.stream(text)) {
+      int status = print(stream);
+      io.out().println();
+      io.out().flush();
+      return status;
+    }
+  }
+}

@@ -1,0 +1,73 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.FinishReason;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.Token;
+import dev.gemma4j.TokenStream;
+import java.util.concurrent.Callable;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** What all commands share. */
+abstract class Command implements Callable<Integer> {
+  static final int INTERRUPTED = 130;
+
+  final Io io;
+
+  @Spec @Nullable CommandSpec spec;
+
+  @Option(names = "--verbose", description = "Print the stack trace of an error.")
+  boolean verbose;
+
+  @Option(
+      names = {"-h", "--help"},
+      usageHelp = true,
+      description = "Print this help.")
+  boolean help;
+
+  Command(Io io) {
+    this.io = io;
+  }
+
+  ParameterException usage(@Nullable String message) {
+    CommandSpec own = java.util.Objects.requireNonNull(spec);
+    return new ParameterException(own.commandLine(), String.valueOf(message));
+  }
+
+  /** Options from the command line, where nonsense is wrong usage. */
+  GenerationOptions checked(Supplier<GenerationOptions> options) {
+    try {
+      return options.get();
+    } catch (IllegalArgumentException e) {
+      throw usage(e.getMessage());
+    }
+  }
+
+  /** Prints tokens as they come; the exit status. */
+  int print(TokenStream stream) {
+    for (Token token : stream) {
+      io.out().print(token.text());
+      io.out().flush();
+    }
+    return stream.result().finishReason() == FinishReason.CANCELLED ? INTERRUPTED : 0;
+  }
+
+  /** Token ids given as arguments, separated by spaces or commas. */
+  int[] ids(@Nullable Iterable<String> arguments) {
+    java.util.stream.IntStream.Builder ids = java.util.stream.IntStream.builder();
+    for (String argument : arguments == null ? java.util.List.<String>of() : arguments) {
+      for (String id : argument.trim().split("[,\\s]+")) {
+        try {
+          ids.add(Integer.parseInt(id));
+        } catch (NumberFormatException e) {
+          throw usage("found " + id + ", expected a token id");
+        }
+      }
+    }
+    return ids.build().toArray();
+  }
+}

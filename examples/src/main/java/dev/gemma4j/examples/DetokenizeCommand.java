@@ -1,0 +1,49 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.Gemma;
+import java.io.IOException;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@CommandLine.Command(name = "detokenize", description = "Show the text of token ids.")
+final class DetokenizeCommand extends Command {
+  @Mixin ModelOptions model = new ModelOptions();
+
+  @Option(names = "--json", description = "Print one JSON object.")
+  boolean json;
+
+  @Option(names = "--jsonl", description = "Answer one JSON object a line: ids.")
+  boolean jsonl;
+
+  @Parameters(arity = "0..*", paramLabel = "ID", description = "Token ids.")
+  @Nullable List<String> arguments;
+
+  DetokenizeCommand(Io io) {
+    super(io);
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    int[] ids = ids(arguments);
+    try (Gemma gemma = model.load()) {
+      if (jsonl) {
+        io.jsonLines(
+            request -> {
+              request.allow(Set.of("ids"));
+              return Map.of("text", gemma.tokenizer().decode(request.ids("ids")));
+            });
+      } else if (json) {
+        io.json(Map.of("text", gemma.tokenizer().decode(ids)));
+      } else {
+        io.out().println(gemma.tokenizer().decode(ids));
+      }
+      return 0;
+    }
+  }
+}

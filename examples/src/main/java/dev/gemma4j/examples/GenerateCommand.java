@@ -1,0 +1,77 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.Gemma;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.TokenStream;
+import java.io.IOException;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@CommandLine.Command(name = "generate", description = "Continue a text.")
+final class GenerateCommand extends Command {
+  @Mixin ModelOptions model = new ModelOptions();
+  @Mixin GenerateOptions options = new GenerateOptions();
+
+  @Option(names = "--json", description = "Print one JSON object.")
+  boolean json;
+
+  @Option(names = "--jsonl", description = "Answer one JSON object a line: prompt or ids.")
+  boolean jsonl;
+
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "PROMPT",
+      description = "The text to continue; without it, standard input.")
+  @Nullable String prompt;
+
+  GenerateCommand(Io io) {
+    super(io);
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    GenerationOptions chosen = checked(options::build);
+    String text = jsonl ? "" : io.argumentOrInput(prompt);
+    try (Gemma gemma = model.load()) {
+      if (jsonl) {
+        io.jsonLines(
+            request ->
+                GenerateOptions.json(
+                    gemma.generate(prompt(request, "prompt"), options.with(request))));
+        return 0;
+      }
+      if (json) {
+        io.json(GenerateOptions.json(gemma.generate(Prompt.of(text), chosen)));
+        return 0;
+      }
+      if (!options.raw) {
+        io.out().print(text);
+        io.out().flush();
+      }
+      try (TokenStream stream = gemma.stream(Prompt.of(text), chosen)) {
+        int status = print(stream);
+        if (!options.raw) {
+          io.out().println();
+        }
+        return status;
+      }
+    }
+  }
+
+  private static Prompt prompt(Request request, String key) {
+    Set<String> keys = new HashSet<>(GenerateOptions.KEYS);
+    keys.addAll(List.of(key, "ids"));
+    request.allow(keys);
+    if (request.has(key) == request.has("ids")) {
+      throw new IllegalArgumentException("expected either " + key + " or ids");
+    }
+    return request.has("ids") ? Prompt.ofIds(request.ids("ids")) : Prompt.of(request.text(key));
+  }
+}

@@ -1,0 +1,114 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.Generation;
+import dev.gemma4j.GenerationOptions;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+
+/** How text is generated: the command's options, and the same as keys of a request. */
+final class GenerateOptions {
+  static final Set<String> KEYS =
+      Set.of(
+          "maxTokens",
+          "temperature",
+          "topK",
+          "topP",
+          "minP",
+          "repetitionPenalty",
+          "seed",
+          "stop",
+          "noBos",
+          "ignoreEos",
+          "raw");
+
+  @Option(names = "--max-tokens", paramLabel = "N", description = "Tokens at most (256).")
+  int maxTokens = 256;
+
+  @Option(names = "--temperature", paramLabel = "T", description = "0 is greedy (0.8).")
+  float temperature = 0.8f;
+
+  @Option(names = "--top-k", paramLabel = "K", description = "Among the K best; 0 for all (0).")
+  int topK;
+
+  @Option(names = "--top-p", paramLabel = "P", description = "Among the likeliest P of 1 (0.95).")
+  float topP = 0.95f;
+
+  @Option(names = "--min-p", paramLabel = "P", description = "At least P times the best (0).")
+  float minP;
+
+  @Option(
+      names = "--repetition-penalty",
+      paramLabel = "X",
+      description = "Above 1 discourages repetition (1).")
+  float repetitionPenalty = 1;
+
+  @Option(names = "--seed", paramLabel = "N", description = "The same seed, the same text.")
+  @Nullable Long seed;
+
+  @Option(names = "--stop", paramLabel = "TEXT", description = "End before it; repeatable.")
+  List<String> stop = new ArrayList<>();
+
+  @Option(names = "--no-bos", description = "Do not begin with the beginning-of-text token.")
+  boolean noBos;
+
+  @Option(names = "--ignore-eos", description = "Go on after an end-of-text token.")
+  boolean ignoreEos;
+
+  @Option(
+      names = "--raw",
+      description = "Print the generated text alone: no prompt before it, no newline after it.")
+  boolean raw;
+
+  /** These options where the request says nothing else. */
+  GenerationOptions with(Request request) {
+    GenerateOptions merged = new GenerateOptions();
+    merged.maxTokens = request.integer("maxTokens", maxTokens);
+    merged.temperature = request.number("temperature", temperature);
+    merged.topK = request.integer("topK", topK);
+    merged.topP = request.number("topP", topP);
+    merged.minP = request.number("minP", minP);
+    merged.repetitionPenalty = request.number("repetitionPenalty", repetitionPenalty);
+    merged.seed = request.longInteger("seed", seed);
+    merged.stop = request.texts("stop", stop);
+    merged.noBos = request.flag("noBos", noBos);
+    merged.ignoreEos = request.flag("ignoreEos", ignoreEos);
+    request.flag("raw", raw); // of no effect in JSON
+    return merged.build();
+  }
+
+  GenerationOptions build() {
+    GenerationOptions.Builder builder =
+        GenerationOptions.builder()
+            .maxTokens(maxTokens)
+            .temperature(temperature)
+            .topK(topK)
+            .topP(topP)
+            .minP(minP)
+            .repetitionPenalty(repetitionPenalty)
+            .stop(stop.toArray(String[]::new))
+            .bos(!noBos)
+            .ignoreEos(ignoreEos);
+    return seed == null ? builder.build() : builder.seed(seed).build();
+  }
+
+  /** The answer to a request. */
+  static Map<String, Object> json(Generation generation) {
+    Map<String, Object> usage = new LinkedHashMap<>();
+    usage.put("promptTokens", generation.usage().promptTokens());
+    usage.put("generatedTokens", generation.usage().generatedTokens());
+    usage.put("prefillMs", generation.usage().prefill().toNanos() / 1e6);
+    usage.put("decodeMs", generation.usage().decode().toNanos() / 1e6);
+    Map<String, Object> json = new LinkedHashMap<>();
+    json.put("text", generation.text());
+    json.put("ids", generation.tokens());
+    json.put("finishReason", generation.finishReason().name().toLowerCase(Locale.ROOT));
+    json.put("usage", usage);
+    return json;
+  }
+}

@@ -1,0 +1,126 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.ContextLengthException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** The {@code gemma} command. */
+@CommandLine.Command(name = "gemma", description = "Runs Gemma language models on the JVM.")
+public final class Main implements Runnable {
+  private static final int BAD_INPUT = 1;
+  private static final int WRONG_USAGE = 2;
+  private static final long GRACE_MILLIS = 1000;
+
+  @Spec private @Nullable CommandSpec spec;
+
+  @Option(
+      names = {"-h", "--help"},
+      usageHelp = true,
+      description = "Print this help.")
+  private boolean help;
+
+  private Main() {}
+
+  @Override
+  public void run() {
+    throw new ParameterException(
+        java.util.Objects.requireNonNull(spec).commandLine(), "expected a command");
+  }
+
+  /** Runs a command and exits with its status. */
+  public static void main(String[] args) {
+    Thread main = Thread.currentThread();
+    AtomicBoolean done = new AtomicBoolean();
+    // On Ctrl-C the JVM runs its hooks and exits with 130: time for the generation to end cleanly.
+    Thread hook =
+        new Thread(
+            () -> {
+              if (!done.get()) {
+                main.interrupt();
+                try {
+                  main.join(GRACE_MILLIS);
+                } catch (InterruptedException e) {
+                  Thread.currentThread().interrupt();
+                }
+              }
+            });
+    Runtime.getRuntime().addShutdownHook(hook);
+    int status = run(args, System.in, System.out, System.err);
+    done.set(true);
+    if (status != Command.INTERRUPTED) {
+      System.exit(status);
+    }
+  }
+
+  /**
+   * Runs a command.
+   *
+   * @return the exit status: 0 done, 1 bad input or model, 2 wrong usage, 130 interrupted
+   */
+  public static int run(String[] args, InputStream in, PrintStream out, PrintStream err) {
+    Io io = Io.of(in, out, err);
+    CommandLine commands = new CommandLine(new Main());
+    for (Command command :
+        new Command[] {
+          new GenerateCommand(io),
+          new ChatCommand(io),
+          new TokenizeCommand(io),
+          new DetokenizeCommand(io),
+          new LogitsCommand(io),
+          new ScoreCommand(io),
+          new InspectCommand(io),
+          new BenchCommand(io)
+        }) {
+      commands.addSubcommand(command);
+    }
+    commands.setOut(new PrintWriter(io.out(), true, StandardCharsets.UTF_8));
+    commands.setErr(new PrintWriter(io.err(), true, StandardCharsets.UTF_8));
+    commands.setParameterExceptionHandler(
+        (e, a) -> {
+          io.err().println("gemma: " + message(e) + "; see gemma --help");
+          return WRONG_USAGE;
+        });
+    commands.setExecutionExceptionHandler((e, command, result) -> failed(e, command, io));
+    try {
+      return commands.execute(args);
+    } finally {
+      io.out().flush();
+      io.err().flush();
+    }
+  }
+
+  /** One line for what the input or the model can be blamed for; the rest is a defect of ours. */
+  private static int failed(Exception e, CommandLine command, Io io) throws Exception {
+    boolean known =
+        e instanceof IOException
+            || e instanceof UncheckedIOException
+            || e instanceof ContextLengthException
+            || e instanceof IllegalArgumentException
+            || e instanceof IllegalStateException;
+    if (!known) {
+      throw e;
+    }
+    io.out().flush();
+    io.err().println("gemma: " + message(e));
+    if (command.getCommand() instanceof Command c && c.verbose) {
+      e.printStackTrace(io.err());
+    }
+    return BAD_INPUT;
+  }
+
+  private static String message(Exception e) {
+    String message = e.getMessage();
+    return message == null ? e.getClass().getSimpleName() : message.replace('\n', ' ');
+  }
+}

@@ -1,0 +1,114 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.Gemma;
+import dev.gemma4j.KernelType;
+import dev.gemma4j.LoadOptions;
+import dev.gemma4j.ProgressListener;
+import dev.gemma4j.WeightType;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Locale;
+import me.tongfei.progressbar.ProgressBar;
+import me.tongfei.progressbar.ProgressBarBuilder;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** The options of every command that loads a model. */
+final class ModelOptions {
+  @Spec(Spec.Target.MIXEE)
+  @Nullable CommandSpec spec;
+
+  @Option(
+      names = "--model",
+      paramLabel = "PATH",
+      description = "A model's directory or file; without it the demo model.")
+  @Nullable Path model;
+
+  @Option(names = "--threads", paramLabel = "N", description = "Threads of a forward pass.")
+  @Nullable Integer threads;
+
+  @Option(
+      names = "--weights",
+      paramLabel = "TYPE",
+      description = "Weight type at run time: F32, BF16, F16, Q8_0, Q4_0; else as stored.")
+  @Nullable String weights;
+
+  @Option(names = "--kernels", paramLabel = "KIND", description = "vector or scalar.")
+  @Nullable String kernels;
+
+  @Option(names = "--context", paramLabel = "N", description = "Positions of a session at most.")
+  @Nullable Integer context;
+
+  /** The model's name for reports. */
+  String name() {
+    return model == null ? "demo" : model.toString();
+  }
+
+  Gemma load() throws IOException {
+    LoadOptions options = options();
+    try (Progress progress = new Progress()) {
+      options = options.withProgress(progress);
+      return model == null ? DemoModel.load(options) : Gemma.load(model, options);
+    }
+  }
+
+  private LoadOptions options() {
+    LoadOptions options = LoadOptions.defaults();
+    try {
+      options = threads == null ? options : options.withThreads(threads);
+      options = context == null ? options : options.withContextLength(context);
+    } catch (IllegalArgumentException e) {
+      throw usage(e.getMessage());
+    }
+    if (weights != null) {
+      options = options.withWeights(choice("--weights", WeightType.class, weights));
+    }
+    if (kernels != null) {
+      options = options.withKernels(choice("--kernels", KernelType.class, kernels));
+    }
+    return options;
+  }
+
+  private <E extends Enum<E>> E choice(String option, Class<E> type, String value) {
+    try {
+      return Enum.valueOf(type, value.toUpperCase(Locale.ROOT));
+    } catch (IllegalArgumentException e) {
+      throw usage(
+          option + ": found " + value + ", expected one of " + java.util.EnumSet.allOf(type));
+    }
+  }
+
+  private ParameterException usage(@Nullable String message) {
+    CommandSpec owner = java.util.Objects.requireNonNull(spec);
+    return new ParameterException(owner.commandLine(), String.valueOf(message));
+  }
+
+  /** A bar on the terminal once a load has taken a moment. */
+  private static final class Progress implements ProgressListener, AutoCloseable {
+    private static final long PATIENCE_NANOS = 500_000_000;
+
+    private final long start = System.nanoTime();
+    private @Nullable ProgressBar bar;
+
+    @Override
+    public void progress(String stage, long done, long total) {
+      boolean terminal = System.console() != null && System.console().isTerminal();
+      if (bar == null && terminal && System.nanoTime() - start > PATIENCE_NANOS && done < total) {
+        bar = new ProgressBarBuilder().setTaskName("Loading").setInitialMax(total).build();
+      }
+      if (bar != null) {
+        bar.setExtraMessage(stage).stepTo(done);
+      }
+    }
+
+    @Override
+    public void close() {
+      if (bar != null) {
+        bar.close();
+      }
+    }
+  }
+}

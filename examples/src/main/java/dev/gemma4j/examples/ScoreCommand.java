@@ -1,0 +1,97 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.Gemma;
+import dev.gemma4j.Session;
+import java.io.IOException;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@CommandLine.Command(
+    name = "score",
+    description = "Show how probable the model finds a text, natural logarithms.")
+final class ScoreCommand extends Command {
+  @Mixin ModelOptions model = new ModelOptions();
+
+  @Option(names = "--ids", split = ",", paramLabel = "ID", description = "Token ids, not a text.")
+  @Nullable List<String> idArguments;
+
+  @Option(names = "--json", description = "Print one JSON object.")
+  boolean json;
+
+  @Option(names = "--jsonl", description = "Answer one JSON object a line: ids or text.")
+  boolean jsonl;
+
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "TEXT",
+      description = "The text, read after the beginning-of-text token.")
+  @Nullable String text;
+
+  ScoreCommand(Io io) {
+    super(io);
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    int[] ids = ids(idArguments);
+    String whole = jsonl || ids.length > 0 ? "" : io.argumentOrInput(text);
+    try (Gemma gemma = model.load()) {
+      if (jsonl) {
+        io.jsonLines(
+            request -> {
+              request.allow(Set.of("ids", "text"));
+              if (request.has("ids") == request.has("text")) {
+                throw new IllegalArgumentException("expected either ids or text");
+              }
+              return score(
+                  gemma,
+                  request.has("ids") ? request.ids("ids") : encode(gemma, request.text("text")));
+            });
+        return 0;
+      }
+      Map<String, Object> result = score(gemma, ids.length > 0 ? ids : encode(gemma, whole));
+      if (json) {
+        io.json(result);
+      } else {
+        double[] logprobs = (double[]) result.get("logprobs");
+        io.out().printf("%d tokens, perplexity %.4f%n", logprobs.length, result.get("perplexity"));
+      }
+      return 0;
+    }
+  }
+
+  private static int[] encode(Gemma gemma, String text) {
+    return IntStream.concat(
+            IntStream.of(gemma.tokenizer().bosId()), IntStream.of(gemma.tokenizer().encode(text)))
+        .toArray();
+  }
+
+  private static Map<String, Object> score(Gemma gemma, int[] ids) {
+    if (ids.length < 2) {
+      throw new IllegalArgumentException(
+          "ids: found " + ids.length + ", expected at least 2: the first is not scored");
+    }
+    double[] logprobs = new double[ids.length - 1];
+    try (Session session = gemma.newSession()) {
+      session.append(
+          ids,
+          (i, logits) -> {
+            if (i < logprobs.length) {
+              logprobs[i] = logits.logProbability(ids[i + 1]);
+            }
+          });
+    }
+    Map<String, Object> json = new LinkedHashMap<>();
+    json.put("logprobs", logprobs);
+    json.put("perplexity", Math.exp(-java.util.Arrays.stream(logprobs).average().orElseThrow()));
+    return json;
+  }
+}

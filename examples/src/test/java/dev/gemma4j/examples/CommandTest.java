@@ -1,0 +1,323 @@
+package dev.gemma4j.examples;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.net.URISyntaxException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The command's contract: what scripts rely on. */
+class CommandTest {
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private record Result(int status, String out, String err) {
+    JsonNode json() throws IOException {
+      return JSON.readTree(out);
+    }
+  }
+
+  private static Result run(String in, String... args) {
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    ByteArrayOutputStream err = new ByteArrayOutputStream();
+    int status =
+        Main.run(
+            args,
+            new ByteArrayInputStream(in.getBytes(StandardCharsets.UTF_8)),
+            new PrintStream(out, true, StandardCharsets.UTF_8),
+            new PrintStream(err, true, StandardCharsets.UTF_8));
+    return new Result(
+        status, out.toString(StandardCharsets.UTF_8), err.toString(StandardCharsets.UTF_8));
+  }
+
+  private static Path resource(String name) {
+    try {
+      return Path.of(Objects.requireNonNull(CommandTest.class.getResource(name), name).toURI());
+    } catch (URISyntaxException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private static JsonNode goldens(String model) throws IOException {
+    String name =
+        model.endsWith(".gguf") ? model.replace(".gguf", ".goldens.json") : model + "/goldens.json";
+    return JSON.readTree(resource(name).toFile());
+  }
+
+  private static ObjectNode object(Object... pairs) {
+    ObjectNode object = JSON.createObjectNode();
+    for (int i = 0; i < pairs.length; i += 2) {
+      object.set((String) pairs[i], JSON.valueToTree(pairs[i + 1]));
+    }
+    return object;
+  }
+
+  private static final String MODEL = "gemma-mqa-f32";
+
+  private static String model() {
+    return resource(MODEL).toString();
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"gemma-mqa-f32", "gemma-mqa.Q8_0.gguf"})
+  void generatesLogitsAndScoresAsTheReference(String name) throws IOException {
+    JsonNode goldens = goldens(name);
+    String path = resource(name).toString();
+    StringBuilder generate = new StringBuilder();
+    StringBuilder logits = new StringBuilder();
+    for (JsonNode prompt : goldens.get("prompts")) {
+      generate
+          .append(
+              object(
+                  "ids",
+                  prompt.get("ids"),
+                  "maxTokens",
+                  prompt.get("greedy").size(),
+                  "temperature",
+                  0,
+                  "ignoreEos",
+                  true))
+          .append('\n');
+      logits.append(object("ids", prompt.get("ids"))).append('\n');
+    }
+    Result generated = run(generate.toString(), "generate", "--jsonl", "--model", path);
+    assertThat(generated.err()).isEmpty();
+    assertThat(generated.status()).isZero();
+    List<String> lines = generated.out().lines().toList();
+    for (int i = 0; i < lines.size(); i++) {
+      JsonNode answer = JSON.readTree(lines.get(i));
+      JsonNode prompt = goldens.get("prompts").get(i);
+      assertThat(answer.get("ids")).isEqualTo(prompt.get("greedy"));
+      assertThat(answer.get("finishReason").textValue()).isEqualTo("length");
+      assertThat(answer.get("usage").get("promptTokens").intValue())
+          .isEqualTo(prompt.get("ids").size());
+      assertThat(answer.get("usage").get("decodeMs").doubleValue()).isPositive();
+    }
+    assertThat(lines).hasSize(goldens.get("prompts").size());
+
+    lines = run(logits.toString(), "logits", "--jsonl", "--model", path).out().lines().toList();
+    for (int i = 0; i < lines.size(); i++) {
+      JsonNode found = JSON.readTree(lines.get(i)).get("logits");
+      JsonNode expected = goldens.get("prompts").get(i).get("last_logits");
+      assertThat(found.size()).isEqualTo(expected.size());
+      for (int j = 0; j < found.size(); j++) {
+        assertThat(found.get(j).doubleValue())
+            .isCloseTo(expected.get(j).doubleValue(), within(2e-3));
+      }
+    }
+    assertThat(lines).hasSize(goldens.get("prompts").size());
+
+    JsonNode sequence = goldens.get("sequence");
+    JsonNode score =
+        run(object("ids", sequence.get("ids")) + "\n", "score", "--jsonl", "--model", path).json();
+    assertThat(score.get("logprobs").size()).isEqualTo(sequence.get("ids").size() - 1);
+    for (int i = 0; i < score.get("logprobs").size(); i++) {
+      assertThat(score.get("logprobs").get(i).doubleValue())
+          .isCloseTo(sequence.get("logprobs").get(i).doubleValue(), within(2e-3));
+    }
+    double perplexity = sequence.get("perplexity").doubleValue();
+    assertThat(score.get("perplexity").doubleValue())
+        .isCloseTo(perplexity, within(1e-3 * perplexity));
+  }
+
+  @Test
+  void logitsOfAllPositions() throws IOException {
+    JsonNode all = run("", "logits", "--all", "--json", "--model", model(), "2", "3,4").json();
+    assertThat(all.get("logits").size()).isEqualTo(3);
+    JsonNode last = run("", "logits", "--json", "--model", model(), "2", "3", "4").json();
+    assertThat(last.get("logits").size()).isEqualTo(512);
+    Result human = run("", "logits", "--model", model(), "2");
+    assertThat(human.out().lines()).hasSize(10);
+  }
+
+  @Test
+  void tokenizesAndBack() throws IOException {
+    String text = "Hello, wörld 你好 😀\n";
+    JsonNode tokens =
+        run(object("text", text) + "\n", "tokenize", "--jsonl", "--model", model()).json();
+    assertThat(tokens.get("decoded").textValue()).isEqualTo(text);
+    assertThat(tokens.get("pieces").size()).isEqualTo(tokens.get("ids").size());
+    JsonNode back =
+        run(object("ids", tokens.get("ids")) + "\n", "detokenize", "--jsonl", "--model", model())
+            .json();
+    assertThat(back.get("text").textValue()).isEqualTo(text);
+    JsonNode piped = run(text, "tokenize", "--json", "--bos", "--model", model()).json();
+    assertThat(piped.get("ids").get(0).intValue()).isEqualTo(2);
+    assertThat(piped.get("ids").size()).isEqualTo(tokens.get("ids").size() + 1);
+    List<String> arguments = new ArrayList<>(List.of("detokenize", "--model", model()));
+    ((ArrayNode) tokens.get("ids")).forEach(id -> arguments.add(id.toString()));
+    assertThat(run("", arguments.toArray(String[]::new)).out())
+        .isEqualTo(text + System.lineSeparator());
+  }
+
+  @Test
+  void streamedRawAndJsonTextsAreTheSame() throws IOException {
+    String[] common = {
+      "--model", model(), "--seed", "5", "--max-tokens", "30", "--temperature", "1.2", "The"
+    };
+    JsonNode json = run("", concat(new String[] {"generate", "--json"}, common)).json();
+    Result raw = run("", concat(new String[] {"generate", "--raw"}, common));
+    Result human = run("", concat(new String[] {"generate"}, common));
+    String text = json.get("text").textValue();
+    assertThat(raw.out()).isEqualTo(text);
+    assertThat(human.out()).isEqualTo("The" + text + System.lineSeparator());
+    assertThat(json.get("ids").size()).isLessThanOrEqualTo(30);
+  }
+
+  private static String[] concat(String[] a, String... b) {
+    List<String> all = new ArrayList<>(List.of(a));
+    all.addAll(List.of(b));
+    return all.toArray(String[]::new);
+  }
+
+  @Test
+  void chatAnswersMessages() throws IOException {
+    String request =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"maxTokens\": 4,"
+            + " \"temperature\": 0}\n";
+    JsonNode answer = run(request, "chat", "--jsonl", "--model", model()).json();
+    String text =
+        run("", "chat", "--model", model(), "--max-tokens", "4", "--temperature", "0", "Hi").out();
+    assertThat(text).isEqualTo(answer.get("text").textValue() + System.lineSeparator());
+    Result talk = run("Hi\nMore\n", "chat", "--model", model(), "--max-tokens", "4");
+    assertThat(talk.status()).isZero();
+    assertThat(talk.out().length()).isPositive();
+    Result bad =
+        run(
+            "{\"messages\": [{\"role\": \"robot\", \"content\": \"Hi\"}]}\n",
+            "chat",
+            "--jsonl",
+            "--model",
+            model());
+    assertThat(bad.status()).isEqualTo(1);
+    assertThat(bad.err()).contains("line 1: messages").contains("assistant");
+  }
+
+  @Test
+  void inspectShowsEverything() throws IOException {
+    JsonNode report = run("", "inspect", "--json", model()).json();
+    assertThat(report.get("config").get("numLayers").intValue()).isEqualTo(3);
+    assertThat(report.get("tokenizer").get("pieces").intValue()).isEqualTo(512);
+    assertThat(report.get("tensors").size()).isEqualTo(2 + 9 * 3);
+    JsonNode first = report.get("tensors").get(0);
+    assertThat(first.get("type").textValue()).isEqualTo("F32");
+    assertThat(first.get("bytes").longValue()).isPositive();
+    assertThat(first.get("shape").size()).isEqualTo(2);
+    Result human = run("", "inspect", resource("gemma-mqa.Q8_0.gguf").toString());
+    assertThat(human.status()).isZero();
+    assertThat(human.out()).contains("Q8_0").contains("general.architecture").contains("gemma");
+  }
+
+  @Test
+  void benchMeasures() throws IOException {
+    JsonNode report =
+        run("", "bench", "--json", "--model", model(), "-p", "8,16", "-n", "4", "-r", "1").json();
+    assertThat(report.get("prefill").size()).isEqualTo(2);
+    assertThat(report.get("prefill").get(1).get("tokens").intValue()).isEqualTo(16);
+    assertThat(report.get("decode").get("tokensPerSecond").doubleValue()).isPositive();
+    assertThat(report.get("readBandwidthGBps").doubleValue()).isPositive();
+    assertThat(report.get("decodeBandwidthShare").doubleValue()).isPositive();
+    assertThat(report.get("weights").textValue()).isEqualTo("F32");
+  }
+
+  private static void assertBad(Result result, int status, String... parts) {
+    assertThat(result.status()).as(result.err()).isEqualTo(status);
+    assertThat(result.err().strip().lines()).as(result.err()).hasSize(1);
+    assertThat(result.err()).contains(parts).doesNotContain("\tat ");
+  }
+
+  @Test
+  void badModelsGiveOneLineAndStatus1(@TempDir Path directory) throws IOException {
+    assertBad(run("", "generate", "--model", "/no/such/model", "x"), 1, "/no/such/model");
+    Files.writeString(directory.resolve("x.gguf"), "GGUF");
+    assertBad(run("", "inspect", directory.resolve("x.gguf").toString()), 1, "x.gguf");
+    Path cut = directory.resolve("cut");
+    Files.createDirectory(cut);
+    for (String file : List.of("config.json", "tokenizer.model", "model.safetensors")) {
+      Files.copy(resource(MODEL).resolve(file), cut.resolve(file));
+    }
+    byte[] weights = Files.readAllBytes(cut.resolve("model.safetensors"));
+    Files.write(
+        cut.resolve("model.safetensors"), java.util.Arrays.copyOf(weights, weights.length / 2));
+    assertBad(run("", "generate", "--model", cut.toString(), "x"), 1, "model.safetensors");
+    String config = Files.readString(cut.resolve("config.json"));
+    Files.writeString(cut.resolve("config.json"), config.replace("\"gemma\"", "\"llama\""));
+    assertBad(
+        run("", "generate", "--model", cut.toString(), "x"), 1, "config.json", "llama", "gemma");
+    assertBad(run("", "inspect", resource("model_dir-02").toString()), 1, "up_proj");
+    assertBad(run("", "inspect", resource("model_dir-03").toString()), 1, "q_proj");
+    Result verbose = run("", "inspect", "--verbose", resource("model_dir-03").toString());
+    assertThat(verbose.err()).contains("\tat ");
+  }
+
+  @Test
+  void badRequestsNameTheirLine() {
+    String good = "{\"ids\": [2], \"maxTokens\": 1}\n";
+    String[][] cases = {
+      {"{\"ids\": [2]", "line 2: no valid JSON"},
+      {"[1]", "line 2: found ARRAY, expected an object"},
+      {"{\"idz\": [2]}", "line 2: unknown key idz"},
+      {"{\"ids\": \"x\"}", "line 2: ids: found \"x\", expected an array of token ids"},
+      {"{\"ids\": [2, 99999]}", "line 2: token id must be in [0, 512), but is 99999"},
+      {"{\"ids\": []}", "line 2: no tokens"},
+      {"{\"ids\": [2], \"temperature\": -1}", "line 2: temperature must be"},
+      {"{\"ids\": [2], \"topK\": 1.5}", "line 2: topK: found 1.5, expected an integer"},
+      {"{\"ids\": [2], \"prompt\": \"x\"}", "line 2: expected either prompt or ids"},
+      {"{}", "line 2: expected either prompt or ids"}
+    };
+    for (String[] c : cases) {
+      Result result = run(good + c[0] + "\n" + good, "generate", "--jsonl", "--model", model());
+      assertBad(result, 1, c[1]);
+      assertThat(result.out().lines()).as(c[0]).hasSize(1);
+    }
+  }
+
+  @Test
+  void wrongUsageIsStatus2() {
+    assertBad(run(""), 2, "expected a command");
+    assertBad(run("", "fly"), 2, "fly");
+    assertBad(run("", "generate", "--fly"), 2, "--fly");
+    assertBad(run("", "generate", "--temperature", "hot", "x"), 2, "--temperature", "hot");
+    assertBad(run("", "generate", "--temperature", "-1", "x"), 2, "temperature must be");
+    assertBad(run("", "generate", "--threads", "0", "x"), 2, "threads must be");
+    assertBad(run("", "generate", "--weights", "Q9", "x"), 2, "Q9", "Q8_0");
+    assertBad(run("", "logits", "--model", model()), 2, "expected token ids");
+    assertBad(run("", "logits", "--model", model(), "x"), 2, "found x, expected a token id");
+    assertBad(run("", "inspect"), 2, "PATH");
+    assertThat(run("", "--help").status()).isZero();
+    assertThat(run("", "generate", "--help").out()).contains("--max-tokens");
+  }
+
+  @Test
+  void aContextThatIsTooLargeOrTooSmallSaysSo() {
+    assertBad(run("", "generate", "--model", model(), "--context", "9000", "x"), 1, "9000", "8192");
+    assertBad(
+        run("", "generate", "--model", model(), "--context", "2", "a long prompt here"), 1, "2");
+  }
+
+  @Test
+  void weightTypesAndKernelsAreChosen() throws IOException {
+    for (String type : List.of("F32", "BF16", "F16", "Q8_0", "Q4_0", "q8_0")) {
+      JsonNode logits =
+          run("", "logits", "--json", "--model", model(), "--weights", type, "2", "7").json();
+      assertThat(logits.get("logits").size()).isEqualTo(512);
+    }
+    assertThat(run("", "logits", "--kernels", "scalar", "--model", model(), "2").status()).isZero();
+  }
+}

@@ -1,0 +1,303 @@
+package dev.gemma4j.kernel;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import dev.gemma4j.loader.TensorType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** Both implementations against double precision, on awkward lengths and extreme values. */
+class KernelsTest {
+  private final Random random = new Random(1);
+
+  static Stream<Kernels> kernels() {
+    return KernelProvider.vectorAvailable()
+        ? Stream.of(KernelProvider.scalar(), KernelProvider.vector())
+        : Stream.of(KernelProvider.scalar());
+  }
+
+  private float[] floats(int n) {
+    float[] x = new float[n];
+    for (int i = 0; i < n; i++) {
+      x[i] = (float) random.nextGaussian();
+    }
+    return x;
+  }
+
+  /** Random valid weights; the bytes of quants are arbitrary, scales are small halves. */
+  private Matrix matrix(TensorType type, int rows, int cols, Arena arena) {
+    MemorySegment data = arena.allocate(type.byteSize((long) rows * cols));
+    for (long at = 0; at < data.byteSize(); at += type.blockBytes()) {
+      float value = (float) random.nextGaussian();
+      switch (type) {
+        case F32 -> data.set(ValueLayout.JAVA_FLOAT_UNALIGNED, at, value);
+        case F16 ->
+            data.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, Float.floatToFloat16(value * 1e-3f));
+        case BF16 ->
+            data.set(
+                ValueLayout.JAVA_SHORT_UNALIGNED,
+                at,
+                (short) (Float.floatToRawIntBits(value) >> 16));
+        default -> {
+          byte[] block = new byte[type.blockBytes()];
+          random.nextBytes(block);
+          MemorySegment.copy(block, 0, data, ValueLayout.JAVA_BYTE, at, block.length);
+          data.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, Float.floatToFloat16(value / 64));
+        }
+      }
+    }
+    return new Matrix(type, rows, cols, data);
+  }
+
+  private static List<int[]> shapes(TensorType type) {
+    List<int[]> shapes = new ArrayList<>();
+    for (int rows : new int[] {1, 3, 4, 21}) {
+      for (int cols : new int[] {32, 64, 96, 160, 2048, 2080, 4160}) {
+        shapes.add(new int[] {rows, cols});
+      }
+      if (type.blockSize() == 1) {
+        for (int cols : new int[] {1, 2, 7, 15, 17, 31, 33, 127, 2049}) {
+          shapes.add(new int[] {rows, cols});
+        }
+      }
+    }
+    return shapes;
+  }
+
+  private static final List<TensorType> TYPES =
+      List.of(TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0, TensorType.Q4_0);
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void matrixProducts(Kernels kernels) {
+    for (TensorType type : TYPES) {
+      for (int[] shape : shapes(type)) {
+        int rows = shape[0];
+        int cols = shape[1];
+        try (Arena arena = Arena.ofConfined()) {
+          Matrix w = matrix(type, rows, cols, arena);
+          float[] decoded = new float[rows * cols];
+          type.dequantize(w.data(), 0, decoded, 0, decoded.length);
+          for (int batch : new int[] {1, 2, 3, 4, 5, 9, 67}) {
+            float[] x = floats(batch * cols);
+            int stride = rows + 2;
+            float[] y = new float[batch * stride];
+            java.util.Arrays.fill(y, 77);
+            // In two parts, as two threads compute it.
+            int middle = rows / 2;
+            kernels.matmul(w, 0, middle, x, batch, y, stride, new Scratch());
+            kernels.matmul(w, middle, rows, x, batch, y, stride, new Scratch());
+            for (int b = 0; b < batch; b++) {
+              for (int r = 0; r < rows; r++) {
+                double sum = 0;
+                double size = 0;
+                for (int c = 0; c < cols; c++) {
+                  double product = (double) decoded[r * cols + c] * x[b * cols + c];
+                  sum += product;
+                  size += Math.abs(product);
+                }
+                assertThat((double) y[b * stride + r])
+                    .as("%s %dx%d, batch %d, row %d of %d", type, rows, cols, batch, r, b)
+                    .isCloseTo(sum, within(2e-6 * size + 1e-30));
+              }
+              assertThat(y[b * stride + rows]).as("beyond the rows").isEqualTo(77);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void extremeWeights(Kernels kernels) {
+    float[] values = {
+      0f, -0f, 65504f, -65504f, 0x1p-24f, -0x1p-24f, 0x1p-14f, 6.0e-8f, 1f, -1f, 0.1f, 3.3e-5f
+    };
+    try (Arena arena = Arena.ofConfined()) {
+      int cols = 64;
+      MemorySegment data = arena.allocate(cols * 2L);
+      for (int i = 0; i < cols; i++) {
+        data.set(
+            ValueLayout.JAVA_SHORT_UNALIGNED,
+            2L * i,
+            Float.floatToFloat16(values[i % values.length]));
+      }
+      Matrix w = new Matrix(TensorType.F16, 1, cols, data);
+      for (int i = 0; i < cols; i++) {
+        float[] x = new float[cols];
+        x[i] = 1;
+        float[] y = new float[1];
+        kernels.matmul(w, 0, 1, x, 1, y, 1, new Scratch());
+        assertThat(y[0])
+            .isEqualTo(Float.float16ToFloat(Float.floatToFloat16(values[i % values.length])) + 0f);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void embeddingRows(Kernels kernels) {
+    try (Arena arena = Arena.ofConfined()) {
+      for (TensorType type : TYPES) {
+        Matrix w = matrix(type, 5, 96, arena);
+        float[] expected = new float[96];
+        type.dequantize(w.data(), 3 * 96, expected, 0, 96);
+        float[] out = new float[100];
+        kernels.embed(w, 3, 8, out, 2);
+        for (int i = 0; i < 96; i++) {
+          assertThat(out[i + 2]).isEqualTo(expected[i] * 8);
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void rmsNorm(Kernels kernels) {
+    for (int n : new int[] {1, 7, 16, 31, 64, 333, 2048}) {
+      for (float size : new float[] {1e-6f, 1, 1e6f}) {
+        float[] x = floats(n + 3);
+        for (int i = 0; i < x.length; i++) {
+          x[i] *= size;
+        }
+        float[] scale = floats(n);
+        double squares = 0;
+        for (int i = 0; i < n; i++) {
+          squares += (double) x[3 + i] * x[3 + i];
+        }
+        double inverse = 1 / Math.sqrt(squares / n + 1e-6);
+        float[] out = new float[n + 5];
+        kernels.rmsNorm(x, 3, scale, 1e-6f, out, 5);
+        for (int i = 0; i < n; i++) {
+          double expected = x[3 + i] * inverse * scale[i];
+          assertThat((double) out[5 + i])
+              .isCloseTo(expected, within(1e-6 + 2e-6 * Math.abs(expected)));
+        }
+      }
+    }
+    float[] zeros = new float[16];
+    kernels.rmsNorm(zeros, 0, floats(16), 1e-6f, zeros, 0);
+    for (float zero : zeros) {
+      assertThat(zero == 0).isTrue(); // -0 will do
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void geglu(Kernels kernels) {
+    for (int n : new int[] {1, 15, 16, 17, 100}) {
+      float[] gate = floats(n + 1);
+      for (int i = 0; i < n; i++) {
+        gate[i] *= 8;
+      }
+      float[] up = floats(n + 1);
+      float[] out = gate.clone();
+      kernels.geglu(out, up, 0, n);
+      for (int i = 0; i < n; i++) {
+        double g = gate[i];
+        double gelu =
+            0.5 * g * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g)));
+        assertThat((double) out[i])
+            .isCloseTo(gelu * up[i], within(1e-6 + 2e-6 * Math.abs(gelu * up[i])));
+      }
+      assertThat(out[n]).isEqualTo(gate[n]);
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void attention(Kernels kernels) {
+    int pageSize = 32;
+    for (int headDim : new int[] {2, 16, 20, 32, 256}) {
+      for (int heads : new int[] {1, 3}) {
+        for (int length : new int[] {1, 2, 31, 32, 33, 100}) {
+          for (float size : new float[] {1, 1000}) {
+            attention(kernels, pageSize, headDim, heads, length, size);
+          }
+        }
+      }
+    }
+  }
+
+  private void attention(
+      Kernels kernels, int pageSize, int headDim, int heads, int length, float size) {
+    int stride = headDim + 16;
+    long keyOffset = 16;
+    long valueOffset = keyOffset + (long) pageSize * stride;
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment[] pages = new MemorySegment[(length + pageSize - 1) / pageSize];
+      for (int i = 0; i < pages.length; i++) {
+        pages[i] = arena.allocate((valueOffset + (long) pageSize * stride) * Float.BYTES, 64);
+        for (long f = 0; f < pages[i].byteSize() / Float.BYTES; f++) {
+          pages[i].setAtIndex(ValueLayout.JAVA_FLOAT, f, (float) random.nextGaussian());
+        }
+      }
+      float[] q = floats(4 + heads * headDim);
+      for (int i = 0; i < q.length; i++) {
+        q[i] *= size;
+      }
+      float[] out = new float[q.length];
+      kernels.attend(
+          q,
+          4,
+          heads,
+          pages,
+          new Kernels.KvLayout(pageSize, headDim, keyOffset, valueOffset, stride),
+          length,
+          0.25f,
+          out,
+          new Scratch());
+      for (int h = 0; h < heads; h++) {
+        double[] weights = new double[length];
+        double max = Double.NEGATIVE_INFINITY;
+        for (int p = 0; p < length; p++) {
+          MemorySegment page = pages[p / pageSize];
+          for (int d = 0; d < headDim; d++) {
+            long at = keyOffset + (long) (p % pageSize) * stride + d;
+            weights[p] +=
+                (double) q[4 + h * headDim + d] * page.getAtIndex(ValueLayout.JAVA_FLOAT, at);
+          }
+          weights[p] *= 0.25;
+          max = Math.max(max, weights[p]);
+        }
+        double sum = 0;
+        for (int p = 0; p < length; p++) {
+          weights[p] = Math.exp(weights[p] - max);
+          sum += weights[p];
+        }
+        for (int d = 0; d < headDim; d++) {
+          double expected = 0;
+          for (int p = 0; p < length; p++) {
+            long at = valueOffset + (long) (p % pageSize) * stride + d;
+            expected +=
+                weights[p] / sum * pages[p / pageSize].getAtIndex(ValueLayout.JAVA_FLOAT, at);
+          }
+          assertThat((double) out[4 + h * headDim + d])
+              .as("headDim %d, heads %d, length %d, size %s", headDim, heads, length, size)
+              .isCloseTo(expected, within(size == 1 ? 2e-5 : 2e-2));
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void sums(Kernels kernels) {
+    float[] x = floats(50);
+    float[] y = floats(50);
+    float[] out = x.clone();
+    kernels.add(out, y, 3, 40);
+    for (int i = 0; i < 50; i++) {
+      assertThat(out[i]).isEqualTo(i >= 3 && i < 43 ? x[i] + y[i] : x[i]);
+    }
+  }
+}

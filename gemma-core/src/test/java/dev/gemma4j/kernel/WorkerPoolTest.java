@@ -1,0 +1,87 @@
+package dev.gemma4j.kernel;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(60)
+class WorkerPoolTest {
+  @Test
+  void eachPartRunsOnceAndIsSeenAfterwards() {
+    for (int threads : new int[] {1, 2, 3, 8}) {
+      try (WorkerPool pool = WorkerPool.start(threads, "test")) {
+        assertThat(pool.size()).isEqualTo(threads);
+        int[] plain = new int[threads];
+        for (int round = 0; round < 2000; round++) {
+          pool.run((part, parts) -> plain[part]++);
+        }
+        assertThat(plain).containsOnly(2000);
+      }
+    }
+  }
+
+  @Test
+  void aFailingPartFailsTheCallAndLeavesThePoolUsable() {
+    try (WorkerPool pool = WorkerPool.start(3, "test")) {
+      for (int bad = 0; bad < 3; bad++) {
+        int failing = bad;
+        AtomicIntegerArray ran = new AtomicIntegerArray(3);
+        assertThatThrownBy(
+                () ->
+                    pool.run(
+                        (part, parts) -> {
+                          ran.incrementAndGet(part);
+                          if (part == failing) {
+                            throw new IllegalArgumentException("part " + part);
+                          }
+                        }))
+            .isInstanceOf(IllegalArgumentException.class)
+            .hasMessage("part " + failing);
+        for (int part = 0; part < 3; part++) {
+          assertThat(ran.get(part)).isEqualTo(1);
+        }
+      }
+    }
+  }
+
+  @Test
+  void anInterruptedCallerStillFinishesAndStaysInterrupted() {
+    try (WorkerPool pool = WorkerPool.start(2, "test")) {
+      AtomicInteger sum = new AtomicInteger();
+      Thread.currentThread().interrupt();
+      pool.run(
+          (part, parts) -> {
+            if (part == 1) {
+              pause();
+            }
+            sum.incrementAndGet();
+          });
+      assertThat(sum.get()).isEqualTo(2);
+      assertThat(Thread.interrupted()).isTrue();
+    }
+  }
+
+  @Test
+  void workersWakeAfterAPause() {
+    try (WorkerPool pool = WorkerPool.start(2, "test")) {
+      AtomicInteger sum = new AtomicInteger();
+      for (int i = 0; i < 5; i++) {
+        pause();
+        pool.run((part, parts) -> sum.incrementAndGet());
+      }
+      assertThat(sum.get()).isEqualTo(10);
+    }
+  }
+
+  private static void pause() {
+    try {
+      Thread.sleep(20);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+}

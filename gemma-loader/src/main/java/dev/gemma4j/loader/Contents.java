@@ -1,0 +1,110 @@
+package dev.gemma4j.loader;
+
+import dev.gemma4j.tokenizer.MalformedFileException;
+import dev.gemma4j.tokenizer.Tokenizer;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a format's reader found.
+ *
+ * @param source the path of the model, for errors
+ * @param weights the file that should hold or name all tensors, for errors
+ * @param tensors by canonical name, those of known types
+ * @param unreadable canonical names of the others, with their type
+ * @param fileName turns a canonical tensor name into the format's own, for errors
+ */
+record Contents(
+    String source,
+    String weights,
+    GemmaConfig config,
+    Map<String, Tensor> tensors,
+    Map<String, String> unreadable,
+    UnaryOperator<String> fileName,
+    boolean normsIncludeOne,
+    @Nullable Tokenizer tokenizer,
+    List<Integer> eosIds,
+    @Nullable String chatTemplate,
+    Map<String, Object> metadata) {
+
+  private static final String EMBEDDING = "model.embed_tokens.weight";
+  private static final String HEAD = "lm_head.weight";
+
+  Contents {
+    tensors = new LinkedHashMap<>(tensors);
+    tensors.keySet().removeIf(name -> name.endsWith("rotary_emb.inv_freq"));
+    eosIds = List.copyOf(eosIds);
+  }
+
+  /** Everything that must agree between config, tensors and tokenizer, for all formats. */
+  void check() throws MalformedFileException {
+    for (Map.Entry<String, List<Long>> entry : expectedShapes().entrySet()) {
+      checkShape(entry.getKey(), entry.getValue());
+    }
+    if (tensors.containsKey(HEAD)) {
+      // Some tools write the tied matrix twice; one of another shape is another model.
+      checkShape(HEAD, tensors.get(EMBEDDING).shape());
+      tensors.remove(HEAD);
+    }
+    if (tokenizer != null && tokenizer.vocabSize() > config.vocabSize()) {
+      throw Malformed.of(
+          source,
+          "tokenizer",
+          tokenizer.vocabSize() + " pieces",
+          "at most the vocabulary size of " + config.vocabSize());
+    }
+    for (int id : eosIds) {
+      if (id < 0 || id >= config.vocabSize()) {
+        throw Malformed.of(
+            source, "eos_token_id", String.valueOf(id), "0 to " + (config.vocabSize() - 1));
+      }
+    }
+  }
+
+  private void checkShape(String name, List<Long> shape) throws MalformedFileException {
+    Tensor tensor = tensors.get(name);
+    String field = "tensor " + fileName.apply(name);
+    if (tensor != null) {
+      if (!tensor.shape().equals(shape)) {
+        throw Malformed.of(tensor.file(), field, "shape " + tensor.shape(), "shape " + shape);
+      }
+      return;
+    }
+    String type = unreadable.get(name);
+    if (type != null) {
+      List<String> known = new ArrayList<>();
+      for (TensorType t : TensorType.values()) {
+        known.add(t.name());
+      }
+      throw Malformed.of(weights, field, "type " + type, "one of " + String.join(", ", known));
+    }
+    throw Malformed.of(weights, field, "no such tensor", "one of shape " + shape);
+  }
+
+  private Map<String, List<Long>> expectedShapes() {
+    long hidden = config.hiddenSize();
+    long query = (long) config.numHeads() * config.headDim();
+    long keyValue = (long) config.numKvHeads() * config.headDim();
+    long intermediate = config.intermediateSize();
+    Map<String, List<Long>> shapes = new LinkedHashMap<>();
+    shapes.put(EMBEDDING, List.of((long) config.vocabSize(), hidden));
+    for (int l = 0; l < config.numLayers(); l++) {
+      String layer = "model.layers." + l + ".";
+      shapes.put(layer + "input_layernorm.weight", List.of(hidden));
+      shapes.put(layer + "self_attn.q_proj.weight", List.of(query, hidden));
+      shapes.put(layer + "self_attn.k_proj.weight", List.of(keyValue, hidden));
+      shapes.put(layer + "self_attn.v_proj.weight", List.of(keyValue, hidden));
+      shapes.put(layer + "self_attn.o_proj.weight", List.of(hidden, query));
+      shapes.put(layer + "post_attention_layernorm.weight", List.of(hidden));
+      shapes.put(layer + "mlp.gate_proj.weight", List.of(intermediate, hidden));
+      shapes.put(layer + "mlp.up_proj.weight", List.of(intermediate, hidden));
+      shapes.put(layer + "mlp.down_proj.weight", List.of(hidden, intermediate));
+    }
+    shapes.put("model.norm.weight", List.of(hidden));
+    return shapes;
+  }
+}

@@ -1,0 +1,129 @@
+package dev.gemma4j.loader;
+
+import dev.gemma4j.tokenizer.MalformedFileException;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Understands a GGUF file as a Gemma model: its metadata keys and tensor names. llama.cpp's
+ * converter stores 1 + weight for the norms, and leaves the rows of Q and K as they were.
+ */
+final class GgufModel {
+  private static final String TEMPLATE = "tokenizer.chat_template";
+
+  private static final Map<String, String> KEYS =
+      Map.of(
+          "vocabSize", "gemma.vocab_size",
+          "hiddenSize", "gemma.embedding_length",
+          "numLayers", "gemma.block_count",
+          "numHeads", "gemma.attention.head_count",
+          "numKvHeads", "gemma.attention.head_count_kv",
+          "headDim", "gemma.attention.key_length",
+          "intermediateSize", "gemma.feed_forward_length",
+          "maxPositions", "gemma.context_length",
+          "rmsNormEps", "gemma.attention.layer_norm_rms_epsilon",
+          "ropeTheta", "gemma.rope.freq_base");
+
+  private GgufModel() {}
+
+  static Contents read(Path path, Arena arena) throws IOException {
+    TensorFile file = GgufReader.read(path, arena);
+    Values metadata = new Values(path.toString(), file.metadata());
+    GemmaConfig config = config(metadata, file);
+    Map<String, Tensor> tensors = new LinkedHashMap<>();
+    for (Tensor t : file.tensors().values()) {
+      String name = GgufNames.canonical(t.name());
+      Tensor tensor = new Tensor(name, t.type(), t.shape(), t.data(), t.file());
+      if (tensors.put(name, tensor) != null) {
+        throw Malformed.of(t.file(), "tensor " + t.name(), "a second one for " + name, "one");
+      }
+    }
+    Map<String, String> unreadable = new LinkedHashMap<>();
+    file.unreadable().forEach((name, type) -> unreadable.put(GgufNames.canonical(name), type));
+    return new Contents(
+        path.toString(),
+        path.toString(),
+        config,
+        tensors,
+        unreadable,
+        GgufNames::inFile,
+        true,
+        GgufTokenizer.read(metadata),
+        eosIds(metadata),
+        chatTemplate(metadata),
+        file.metadata());
+  }
+
+  private static GemmaConfig config(Values metadata, TensorFile file)
+      throws MalformedFileException {
+    String architecture = metadata.string("general.architecture");
+    if (!architecture.equals("gemma")) {
+      throw metadata.wrong(
+          "general.architecture", architecture, "\"gemma\" (Gemma 1; no other is supported)");
+    }
+    if (metadata.has("split.count") && metadata.integer("split.count") > 1) {
+      throw metadata.wrong(
+          "split.count", metadata.integer("split.count"), "a model in one file (merge the parts)");
+    }
+    String scaling = "gemma.rope.scaling.type";
+    if (metadata.has(scaling) && !metadata.string(scaling).equals("none")) {
+      throw metadata.wrong(scaling, metadata.string(scaling), "\"none\"");
+    }
+    int hidden = metadata.integer(KEYS.get("hiddenSize"));
+    int heads = metadata.integer(KEYS.get("numHeads"));
+    // The format's default where the lengths are not given.
+    int headDim = metadata.integer(KEYS.get("headDim"), heads < 1 ? 0 : hidden / heads);
+    for (String key : List.of("gemma.attention.value_length", "gemma.rope.dimension_count")) {
+      int length = metadata.integer(key, headDim);
+      if (length != headDim) {
+        throw metadata.wrong(key, length, "the key length " + headDim);
+      }
+    }
+    try {
+      return new GemmaConfig(
+          vocabSize(metadata, file),
+          hidden,
+          metadata.integer(KEYS.get("numLayers")),
+          heads,
+          metadata.integer(KEYS.get("numKvHeads"), heads),
+          headDim,
+          metadata.integer(KEYS.get("intermediateSize")),
+          metadata.integer(KEYS.get("maxPositions")),
+          metadata.number(KEYS.get("rmsNormEps")),
+          metadata.number(KEYS.get("ropeTheta"), 10_000));
+    } catch (InvalidConfigException e) {
+      throw Malformed.of(metadata.file(), KEYS.getOrDefault(e.field, e.field), e.found, e.expected);
+    }
+  }
+
+  /** Most files do not name it; the embedding has a row for each. */
+  private static int vocabSize(Values metadata, TensorFile file) throws MalformedFileException {
+    String key = "gemma.vocab_size";
+    Tensor embedding = file.tensors().get("token_embd.weight");
+    if (metadata.has(key) || embedding == null) {
+      // Without an embedding any size serves until the missing tensor is reported.
+      return metadata.integer(key, 1);
+    }
+    return (int) Math.min(Integer.MAX_VALUE, embedding.shape().getFirst());
+  }
+
+  private static List<Integer> eosIds(Values metadata) throws MalformedFileException {
+    List<Integer> ids = new ArrayList<>();
+    for (String key : List.of(GgufTokenizer.EOS, "tokenizer.ggml.eot_token_id")) {
+      if (metadata.has(key) && !ids.contains(metadata.integer(key))) {
+        ids.add(metadata.integer(key));
+      }
+    }
+    return ids;
+  }
+
+  private static @Nullable String chatTemplate(Values metadata) throws MalformedFileException {
+    return metadata.has(TEMPLATE) ? metadata.string(TEMPLATE) : null;
+  }
+}

@@ -1,0 +1,135 @@
+package dev.gemma4j.loader;
+
+import dev.gemma4j.tokenizer.MalformedFileException;
+import dev.gemma4j.tokenizer.PieceType;
+import dev.gemma4j.tokenizer.Tokenizer;
+import dev.gemma4j.tokenizer.Vocabulary;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Rebuilds the SentencePiece model that llama.cpp's converter took apart into metadata
+ * (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#tokenizer).
+ */
+final class GgufTokenizer {
+  private static final String PREFIX = "tokenizer.ggml.";
+  static final String EOS = PREFIX + "eos_token_id";
+  private static final String MODEL = PREFIX + "model";
+  private static final String TOKENS = PREFIX + "tokens";
+  private static final String SCORES = PREFIX + "scores";
+  private static final String TYPES = PREFIX + "token_type";
+
+  private final Values metadata;
+  private final List<?> tokens;
+  private final int bosId;
+  private final int eosId;
+  private final int padId;
+
+  private GgufTokenizer(Values metadata) throws MalformedFileException {
+    this.metadata = metadata;
+    this.tokens = metadata.list(TOKENS);
+    this.bosId = id("bos_token_id");
+    this.eosId = id("eos_token_id");
+    this.padId = id("padding_token_id");
+  }
+
+  /** The tokenizer, or null when the file has none. */
+  static @Nullable Tokenizer read(Values metadata) throws MalformedFileException {
+    if (!metadata.has(MODEL) && !metadata.has(TOKENS)) {
+      return null;
+    }
+    String model = metadata.string(MODEL);
+    if (!model.equals("llama")) {
+      throw metadata.wrong(MODEL, model, "\"llama\" (SentencePiece)");
+    }
+    try {
+      return Tokenizer.of(new GgufTokenizer(metadata).vocabulary(), metadata.file());
+    } catch (MalformedFileException e) {
+      throw Malformed.of(e);
+    }
+  }
+
+  private int id(String key) throws MalformedFileException {
+    int id = metadata.integer(PREFIX + key, -1);
+    if (metadata.has(PREFIX + key) && (id < 0 || id >= tokens.size())) {
+      throw metadata.wrong(PREFIX + key, id, "the id of one of the " + tokens.size() + " tokens");
+    }
+    return id;
+  }
+
+  private Vocabulary vocabulary() throws MalformedFileException {
+    PieceType[] types = types();
+    boolean byteFallback = List.of(types).contains(PieceType.BYTE);
+    return new Vocabulary(
+        pieces(types),
+        scores(),
+        types,
+        Vocabulary.Algorithm.BPE,
+        bosId,
+        eosId,
+        padId,
+        metadata.flag(PREFIX + "add_space_prefix", true),
+        metadata.flag(PREFIX + "remove_extra_whitespaces", false),
+        true,
+        byteFallback,
+        new byte[0]);
+  }
+
+  private List<String> pieces(PieceType[] types) throws MalformedFileException {
+    List<String> pieces = new ArrayList<>();
+    Set<Object> all = new HashSet<>(tokens);
+    for (Object token : tokens) {
+      if (!(token instanceof String piece)) {
+        throw metadata.wrong(TOKENS, token, "texts");
+      }
+      if (types[pieces.size()] == PieceType.USER_DEFINED) {
+        // The converter turns U+2581 of these into spaces; SentencePiece matches them after spaces
+        // have become U+2581.
+        String escaped = piece.replace(' ', '\u2581');
+        piece = all.contains(escaped) ? piece : escaped;
+      }
+      pieces.add(piece);
+    }
+    return pieces;
+  }
+
+  private float[] scores() throws MalformedFileException {
+    List<?> list = sameLength(SCORES);
+    float[] scores = new float[list.size()];
+    for (int i = 0; i < scores.length; i++) {
+      if (!(list.get(i) instanceof Float score) || score.isNaN()) {
+        throw metadata.wrong(SCORES + "[" + i + "]", list.get(i), "a number");
+      }
+      scores[i] = score;
+    }
+    return scores;
+  }
+
+  private PieceType[] types() throws MalformedFileException {
+    List<?> list = sameLength(TYPES);
+    PieceType[] types = new PieceType[list.size()];
+    for (int i = 0; i < types.length; i++) {
+      if (!(list.get(i) instanceof Long type) || type < 1 || type > PieceType.values().length) {
+        throw metadata.wrong(TYPES + "[" + i + "]", list.get(i), "1 to 6");
+      }
+      types[i] = PieceType.values()[(int) (type - 1)];
+      if (types[i] == PieceType.CONTROL && i != bosId && i != eosId && i != padId) {
+        // The converter calls all special tokens control ones. In Gemma's own tokenizer.model the
+        // turn markers and unused tokens are user-defined, and only bos, eos and pad are control.
+        types[i] = PieceType.USER_DEFINED;
+      }
+    }
+    return types;
+  }
+
+  private List<?> sameLength(String key) throws MalformedFileException {
+    List<?> list = metadata.list(key);
+    if (list.size() != tokens.size()) {
+      throw metadata.wrong(key, list, "one entry for each of the " + tokens.size() + " tokens");
+    }
+    return list;
+  }
+}

@@ -1,0 +1,166 @@
+package dev.gemma4j.loader;
+
+import dev.gemma4j.tokenizer.MalformedFileException;
+import dev.gemma4j.tokenizer.Tokenizer;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.UnaryOperator;
+import org.jspecify.annotations.Nullable;
+
+/** Reads a directory as Hugging Face's transformers save it. */
+final class HuggingFaceDirectory {
+  static final String CONFIG = "config.json";
+  private static final String SINGLE = "model.safetensors";
+  private static final String INDEX = "model.safetensors.index.json";
+
+  private final Path directory;
+  private final Arena arena;
+
+  HuggingFaceDirectory(Path directory, Arena arena) {
+    this.directory = directory;
+    this.arena = arena;
+  }
+
+  /** Reads the weights that go by the usual names. */
+  Contents read() throws IOException {
+    Values config = Json.read(directory.resolve(CONFIG));
+    GemmaConfig gemma = HuggingFaceConfig.read(config); // the likeliest trouble first
+    Path single = directory.resolve(SINGLE);
+    if (Files.exists(single)) {
+      return contents(config, gemma, single, SafetensorsReader.read(single, arena));
+    }
+    Path index = directory.resolve(INDEX);
+    if (Files.exists(index)) {
+      return contents(config, gemma, index, shards(Json.read(index)));
+    }
+    throw Malformed.of(
+        directory.toString(), "weights", "no .safetensors of that name", SINGLE + " or " + INDEX);
+  }
+
+  /** Reads the weights from one file, the rest from the directory. */
+  Contents read(Path weights) throws IOException {
+    Values config = Json.read(directory.resolve(CONFIG));
+    return contents(
+        config, HuggingFaceConfig.read(config), weights, SafetensorsReader.read(weights, arena));
+  }
+
+  private Contents contents(Values config, GemmaConfig gemma, Path file, TensorFile weights)
+      throws IOException {
+    Tokenizer tokenizer = tokenizer();
+    return new Contents(
+        directory.toString(),
+        file.toString(),
+        gemma,
+        weights.tensors(),
+        weights.unreadable(),
+        UnaryOperator.identity(),
+        false,
+        tokenizer,
+        eosIds(config, tokenizer),
+        chatTemplate(),
+        Collections.unmodifiableMap(weights.metadata()));
+  }
+
+  private TensorFile shards(Values index) throws IOException {
+    Values names = index.object("weight_map");
+    Map<String, TensorFile> shards = new HashMap<>();
+    Map<String, Tensor> tensors = new LinkedHashMap<>();
+    Map<String, String> unreadable = new LinkedHashMap<>();
+    Map<String, Object> metadata = new LinkedHashMap<>();
+    for (String name : names.map().keySet()) {
+      String file = names.string(name);
+      TensorFile shard = shards.get(file);
+      if (shard == null) {
+        shard = SafetensorsReader.read(shardPath(index.file(), name, file), arena);
+        shards.put(file, shard);
+        metadata.putAll(shard.metadata());
+      }
+      Tensor tensor = shard.tensors().get(name);
+      String type = shard.unreadable().get(name);
+      if (tensor != null) {
+        tensors.put(name, tensor);
+      } else if (type != null) {
+        unreadable.put(name, type);
+      } else {
+        throw Malformed.of(
+            index.file(), "weight_map." + name, file + ", which lacks it", "the file that has it");
+      }
+    }
+    return new TensorFile(tensors, unreadable, metadata);
+  }
+
+  private Path shardPath(String index, String name, String file) throws MalformedFileException {
+    // Nothing but a plain name: the index must not lead out of the directory.
+    if (!file.matches("[A-Za-z0-9_][A-Za-z0-9._-]*\\.safetensors")) {
+      throw Malformed.of(
+          index, "weight_map." + name, file, "the name of a .safetensors file beside the index");
+    }
+    Path path = directory.resolve(file);
+    if (!Files.exists(path)) {
+      throw Malformed.of(path.toString(), "file", "nothing", "the shard that " + INDEX + " names");
+    }
+    return path;
+  }
+
+  private @Nullable Tokenizer tokenizer() throws IOException {
+    Path model = directory.resolve("tokenizer.model");
+    if (!Files.exists(model)) {
+      return null;
+    }
+    InputFile.requireFile(model);
+    try {
+      return Tokenizer.load(model);
+    } catch (MalformedFileException e) {
+      throw Malformed.of(e);
+    }
+  }
+
+  private List<Integer> eosIds(Values config, @Nullable Tokenizer tokenizer) throws IOException {
+    String key = "eos_token_id";
+    Path generation = directory.resolve("generation_config.json");
+    if (Files.exists(generation)) {
+      Values values = Json.read(generation);
+      if (values.has(key)) {
+        return values.integers(key);
+      }
+    }
+    if (config.has(key)) {
+      return config.integers(key);
+    }
+    return tokenizer == null || tokenizer.eosId() < 0 ? List.of() : List.of(tokenizer.eosId());
+  }
+
+  private @Nullable String chatTemplate() throws IOException {
+    Path file = directory.resolve("chat_template.jinja");
+    if (Files.exists(file)) {
+      return new String(InputFile.readText(file), StandardCharsets.UTF_8);
+    }
+    Path tokenizerConfig = directory.resolve("tokenizer_config.json");
+    String key = "chat_template";
+    if (!Files.exists(tokenizerConfig)) {
+      return null;
+    }
+    Values values = Json.read(tokenizerConfig);
+    if (!values.has(key)) {
+      return null;
+    }
+    if (!(values.map().get(key) instanceof List<?> templates)) {
+      return values.string(key);
+    }
+    for (Object template : templates) {
+      Values named = values.object(key, template);
+      if (named.string("name").equals("default")) {
+        return named.string("template");
+      }
+    }
+    return null;
+  }
+}

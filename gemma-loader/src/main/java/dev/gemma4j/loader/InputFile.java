@@ -1,0 +1,67 @@
+package dev.gemma4j.loader;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileChannel.MapMode;
+import java.nio.file.FileSystemException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.List;
+import java.util.stream.Stream;
+
+/** Opens files, with errors that say what is wrong with them. */
+final class InputFile {
+  private static final long MAX_TEXT = 16 << 20;
+
+  private InputFile() {}
+
+  /** Maps the whole file, however large. */
+  static MemorySegment map(Path path, Arena arena) throws IOException {
+    requireFile(path);
+    try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
+      return channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
+    } catch (FileSystemException e) {
+      throw unreadable(path, e);
+    }
+  }
+
+  /** The bytes of a file that configures, so that it has no reason to be large. */
+  static byte[] readText(Path path) throws IOException {
+    requireFile(path);
+    try {
+      long size = Files.size(path);
+      if (size > MAX_TEXT) {
+        throw Malformed.of(path.toString(), "size", size + " bytes", "at most " + MAX_TEXT);
+      }
+      return Files.readAllBytes(path);
+    } catch (FileSystemException e) {
+      throw unreadable(path, e);
+    }
+  }
+
+  static List<Path> withExtension(Path directory, String extension) throws IOException {
+    try (Stream<Path> files = Files.list(directory)) {
+      return files.filter(file -> file.toString().endsWith(extension)).sorted().toList();
+    } catch (FileSystemException e) {
+      throw unreadable(directory, e);
+    }
+  }
+
+  static void requireFile(Path path) throws IOException {
+    if (!Files.exists(path)) {
+      throw Malformed.of(path.toString(), "file", "nothing", "a file");
+    }
+    // A pipe would block, a directory fail in words of its own.
+    if (!Files.isRegularFile(path)) {
+      throw Malformed.of(path.toString(), "file", "something else", "a regular file");
+    }
+  }
+
+  private static IOException unreadable(Path path, FileSystemException e) {
+    String reason = e.getReason() == null ? e.getClass().getSimpleName() : e.getReason();
+    return new IOException(path + ": cannot be read: " + reason, e);
+  }
+}
