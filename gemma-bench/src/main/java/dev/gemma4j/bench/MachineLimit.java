@@ -13,7 +13,7 @@ final class MachineLimit {
   private static final VectorSpecies<Long> L = LongVector.SPECIES_PREFERRED;
   private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   private static final int CHUNK = 1 << 20;
-  private static final int FMA_STEPS = 1 << 20;
+  private static final int FMA_STEPS = 1 << 17;
   private static final int CHAINS = 12;
 
   private MachineLimit() {}

@@ -2,10 +2,14 @@ package dev.gemma4j.bench;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.gemma4j.Gemma;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.Prompt;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -36,6 +40,28 @@ class SyntheticCheckpointTest {
     assertThat(weights(first)).hasSameBinaryContentAs(weights(second)).isNotEmptyFile();
   }
 
+  @ParameterizedTest
+  @CsvSource({
+    "model,            F32",
+    "model,            F16",
+    "model,            BF16",
+    "model.F32.gguf,   F32",
+    "model.F16.gguf,   F16",
+    "model.BF16.gguf,  BF16",
+    "model.Q8_0.gguf,  Q8_0",
+    "model.Q4_0.gguf,  Q4_0"
+  })
+  void loadsAndGenerates(String name, String type) throws Exception {
+    Path model = directory.resolve(name);
+    assertThat(write(model, type)).isZero();
+    GenerationOptions options =
+        GenerationOptions.builder().maxTokens(4).temperature(0).ignoreEos(true).build();
+    try (Gemma gemma = Gemma.load(model)) {
+      assertThat(gemma.weights()).isEqualTo(type);
+      assertThat(gemma.generate(Prompt.of("A story"), options).tokens()).hasSize(4);
+    }
+  }
+
   @Test
   void refusesToOverwrite() throws Exception {
     Path file = directory.resolve("model.gguf");
@@ -59,7 +85,7 @@ class SyntheticCheckpointTest {
   private static int write(Path out, String type, String... more) {
     PrintWriter nowhere = new PrintWriter(new StringWriter());
     String[] args = {"--preset", "tiny", "--type", type, "--tokenizer", TOKENIZER, out.toString()};
-    String[] all = java.util.Arrays.copyOf(args, args.length + more.length);
+    String[] all = Arrays.copyOf(args, args.length + more.length);
     System.arraycopy(more, 0, all, args.length, more.length);
     return SyntheticCheckpoint.commandLine().setErr(nowhere).execute(all);
   }

@@ -1,0 +1,207 @@
+package dev.gemma4j.bench;
+
+import dev.gemma4j.kernel.KernelProvider;
+import dev.gemma4j.kernel.Kernels;
+import dev.gemma4j.kernel.Matrix;
+import dev.gemma4j.kernel.Scratch;
+import dev.gemma4j.kernel.WorkerPool;
+import dev.gemma4j.loader.TensorType;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Properties;
+import java.util.concurrent.Callable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/**
+ * Fails when a matrix product falls below the stored fraction of what the machine can do. Kernels
+ * and limits take turns in samples of about a millisecond and the best of each counts, so other
+ * work on the machine disturbs the ratio little.
+ */
+@Command(
+    name = "KernelGuard",
+    mixinStandardHelpOptions = true,
+    description = "Fails (exit 1) when a kernel falls below its stored fraction of the limit.")
+final class KernelGuard implements Callable<Integer> {
+  private static final String FLOORS = "kernel-floors.properties";
+  private static final List<TensorType> TYPES =
+      List.of(TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0, TensorType.Q4_0);
+  private static final int COLS = 2048;
+  private static final long BUFFER = 256L << 20; // beyond the caches
+  private static final int SAMPLE = 8 << 20; // bytes read in one sample
+  private static final int BATCH = 256;
+  private static final int BATCH_ROWS = 64; // of weights in one sample with a batch
+
+  @Option(names = "--rounds", description = "samples of each (default 600)")
+  private int rounds = 600;
+
+  @Option(names = "--kernels", description = "vector (default) or scalar")
+  private String kernelsName = "vector";
+
+  @Option(names = "--write", description = "store 0.8 of what is measured as the new floors")
+  private Path write = Path.of("");
+
+  private final Scratch scratch = new Scratch();
+
+  /** Something to time, and the best it has done. */
+  private static final class Probe {
+    final String name;
+    final double work; // in one sample: bytes or floating-point operations
+    final boolean memory;
+    final Runnable sample;
+    double best;
+
+    Probe(String name, boolean memory, double work, Runnable sample) {
+      this.name = name;
+      this.work = work;
+      this.memory = memory;
+      this.sample = sample;
+    }
+
+    void run() {
+      long start = System.nanoTime();
+      sample.run();
+      best = Math.max(best, work / (System.nanoTime() - start));
+    }
+  }
+
+  public static void main(String... args) {
+    System.exit(new CommandLine(new KernelGuard()).execute(args));
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    Kernels kernels =
+        kernelsName.equals("scalar") ? KernelProvider.scalar() : KernelProvider.vector();
+    List<Probe> probes = new ArrayList<>();
+    try (WorkerPool one = WorkerPool.start(1, "guard");
+        Arena arena = Arena.ofShared()) {
+      MemorySegment buffer = arena.allocate(BUFFER, 64).fill((byte) 1);
+      Walk walk = new Walk(BUFFER / SAMPLE);
+      probes.add(
+          new Probe(
+              "read",
+              true,
+              SAMPLE,
+              () -> MachineLimit.read(one, buffer.asSlice(walk.next() * SAMPLE, SAMPLE))));
+      probes.add(
+          new Probe("fma", false, MachineLimit.fma(one, 0.5f), () -> MachineLimit.fma(one, 0.5f)));
+      for (TensorType type : TYPES) {
+        Matrix w = matrix(type, arena);
+        probes.add(decode(kernels, w));
+        probes.add(prefill(kernels, w));
+      }
+      for (int i = 0; i < rounds; i++) {
+        probes.forEach(Probe::run);
+      }
+    }
+    return report(probes);
+  }
+
+  private static Matrix matrix(TensorType type, Arena arena) {
+    int rows = (int) (BUFFER / type.byteSize(COLS));
+    MemorySegment data = arena.allocate(type.byteSize((long) rows * COLS), 64);
+    new RandomWeights(1).fill(data, type, RandomWeights.std(COLS));
+    return new Matrix(type, rows, COLS, data);
+  }
+
+  private Probe decode(Kernels kernels, Matrix w) {
+    int rows = (int) (SAMPLE / w.rowBytes());
+    float[] x = new RandomWeights(1).floats(COLS, 0, 1);
+    float[] y = new float[w.rows()];
+    Walk walk = new Walk(w.rows() / rows);
+    return new Probe(
+        "decode." + w.type(),
+        true,
+        rows * w.rowBytes(),
+        () -> {
+          int from = (int) walk.next() * rows;
+          kernels.matmul(w, from, from + rows, x, 1, y, w.rows(), scratch);
+        });
+  }
+
+  private Probe prefill(Kernels kernels, Matrix w) {
+    float[] x = new RandomWeights(1).floats(COLS * BATCH, 0, 1);
+    // A narrow view of the matrix keeps the result small.
+    Matrix narrow =
+        new Matrix(w.type(), BATCH_ROWS, COLS, w.data().asSlice(0, w.rowBytes() * BATCH_ROWS));
+    float[] y = new float[BATCH_ROWS * BATCH];
+    return new Probe(
+        "prefill." + w.type(),
+        false,
+        2.0 * BATCH_ROWS * COLS * BATCH,
+        () -> kernels.matmul(narrow, 0, BATCH_ROWS, x, BATCH, y, BATCH_ROWS, scratch));
+  }
+
+  /** The numbers from 0 in a circle. */
+  private static final class Walk {
+    private final long count;
+    private long at;
+
+    Walk(long count) {
+      this.count = count;
+    }
+
+    long next() {
+      at = (at + 1) % count;
+      return at;
+    }
+  }
+
+  private int report(List<Probe> probes) throws IOException {
+    Properties floors = floors();
+    Properties measured = new Properties();
+    double read = probes.get(0).best;
+    double fma = probes.get(1).best;
+    boolean low = false;
+    System.out.printf("%-14s %8s %8s %7s %7s%n", "kernel", "rate", "", "share", "floor");
+    for (Probe probe : probes) {
+      double share = probe.best / (probe.memory ? read : fma);
+      String key = kernelsName + "." + probe.name;
+      double floor = Double.parseDouble(floors.getProperty(key, "0"));
+      low |= share < floor;
+      measured.setProperty(key, String.format(Locale.ROOT, "%.2f", 0.8 * share));
+      System.out.printf(
+          Locale.ROOT,
+          "%-14s %8.1f %8s %6.0f%% %6.0f%%%s%n",
+          probe.name,
+          probe.best,
+          probe.memory ? "GB/s" : "GFLOP/s",
+          100 * share,
+          100 * floor,
+          share < floor ? "  TOO LOW" : "");
+    }
+    if (!write.toString().isEmpty()) {
+      Properties all = floors;
+      measured.remove(kernelsName + ".read");
+      measured.remove(kernelsName + ".fma");
+      all.putAll(measured);
+      Files.write(
+          write,
+          all.entrySet().stream().map(e -> e.getKey() + "=" + e.getValue()).sorted().toList());
+      return 0;
+    }
+    return low ? 1 : 0;
+  }
+
+  private static Properties floors() {
+    Properties floors = new Properties();
+    try (InputStream in = KernelGuard.class.getResourceAsStream(FLOORS)) {
+      if (in != null) {
+        floors.load(in);
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return floors;
+  }
+}
