@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.DoubleSupplier;
@@ -139,23 +140,32 @@ final class BenchCommand extends Command {
   private void print(Map<String, Object> report, List<Map<String, Object>> prefill) {
     io.out()
         .printf(
+            Locale.ROOT,
             "%s, %s weights, %s kernels, %s threads%n",
             report.get("model"),
             report.get("weights"),
             report.get("kernels"),
             report.get("threads"));
-    io.out().printf("load            %10.0f ms%n", report.get("loadMs"));
+    io.out().printf(Locale.ROOT, "load            %10.0f ms%n", report.get("loadMs"));
     for (Map<String, Object> p : prefill) {
-      io.out().printf("prefill %-7s %10.2f tokens/s%n", p.get("tokens"), p.get("tokensPerSecond"));
+      io.out()
+          .printf(
+              Locale.ROOT,
+              "prefill %-7s %10.2f tokens/s%n",
+              p.get("tokens"),
+              p.get("tokensPerSecond"));
     }
     Map<?, ?> decode = (Map<?, ?>) report.get("decode");
     io.out()
         .printf(
+            Locale.ROOT,
             "decode %-8s %10.2f tokens/s, %.0f %% of the read bandwidth of %.1f GB/s%n",
             decode.get("tokens"),
             decode.get("tokensPerSecond"),
             100 * (Double) report.get("decodeBandwidthShare"),
             report.get("readBandwidthGBps"));
-    io.out().printf("peak memory     %10.0f MB%n", (Long) report.get("peakRssBytes") / 1e6);
+    io.out()
+        .printf(
+            Locale.ROOT, "peak memory     %10.0f MB%n", (Long) report.get("peakRssBytes") / 1e6);
   }
 }
