@@ -22,6 +22,7 @@ import picocli.CommandLine.Option;
     description = "Measure speed against the memory bandwidth of this machine; medians.")
 final class BenchCommand extends Command {
   private static final int DECODE_CONTEXT = 128;
+  private static final long WARM_UP_NANOS = 2_000_000_000; // one run of a small model is too short
 
   @Mixin ModelOptions model = new ModelOptions();
 
@@ -89,9 +90,12 @@ final class BenchCommand extends Command {
     return speed;
   }
 
-  /** The median after one run that does not count, in which the JIT compiles. */
+  /** The median after runs that do not count, in which the JIT compiles. */
   private double median(DoubleSupplier run) {
-    run.getAsDouble();
+    long start = System.nanoTime();
+    do {
+      run.getAsDouble();
+    } while (System.nanoTime() - start < WARM_UP_NANOS);
     double[] values = new double[repetitions];
     for (int i = 0; i < repetitions; i++) {
       values[i] = run.getAsDouble();
