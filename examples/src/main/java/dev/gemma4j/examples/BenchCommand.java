@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.DoubleSupplier;
@@ -21,6 +22,7 @@ import picocli.CommandLine.Option;
     description = "Measure speed against the memory bandwidth of this machine; medians.")
 final class BenchCommand extends Command {
   private static final int DECODE_CONTEXT = 128;
+  private static final long WARM_UP_NANOS = 2_000_000_000; // one run of a small model is too short
 
   @Mixin ModelOptions model = new ModelOptions();
 
@@ -88,9 +90,12 @@ final class BenchCommand extends Command {
     return speed;
   }
 
-  /** The median after one run that does not count, in which the JIT compiles. */
+  /** The median after runs that do not count, in which the JIT compiles. */
   private double median(DoubleSupplier run) {
-    run.getAsDouble();
+    long start = System.nanoTime();
+    do {
+      run.getAsDouble();
+    } while (System.nanoTime() - start < WARM_UP_NANOS);
     double[] values = new double[repetitions];
     for (int i = 0; i < repetitions; i++) {
       values[i] = run.getAsDouble();
@@ -139,23 +144,32 @@ final class BenchCommand extends Command {
   private void print(Map<String, Object> report, List<Map<String, Object>> prefill) {
     io.out()
         .printf(
+            Locale.ROOT,
             "%s, %s weights, %s kernels, %s threads%n",
             report.get("model"),
             report.get("weights"),
             report.get("kernels"),
             report.get("threads"));
-    io.out().printf("load            %10.0f ms%n", report.get("loadMs"));
+    io.out().printf(Locale.ROOT, "load            %10.0f ms%n", report.get("loadMs"));
     for (Map<String, Object> p : prefill) {
-      io.out().printf("prefill %-7s %10.2f tokens/s%n", p.get("tokens"), p.get("tokensPerSecond"));
+      io.out()
+          .printf(
+              Locale.ROOT,
+              "prefill %-7s %10.2f tokens/s%n",
+              p.get("tokens"),
+              p.get("tokensPerSecond"));
     }
     Map<?, ?> decode = (Map<?, ?>) report.get("decode");
     io.out()
         .printf(
+            Locale.ROOT,
             "decode %-8s %10.2f tokens/s, %.0f %% of the read bandwidth of %.1f GB/s%n",
             decode.get("tokens"),
             decode.get("tokensPerSecond"),
             100 * (Double) report.get("decodeBandwidthShare"),
             report.get("readBandwidthGBps"));
-    io.out().printf("peak memory     %10.0f MB%n", (Long) report.get("peakRssBytes") / 1e6);
+    io.out()
+        .printf(
+            Locale.ROOT, "peak memory     %10.0f MB%n", (Long) report.get("peakRssBytes") / 1e6);
   }
 }

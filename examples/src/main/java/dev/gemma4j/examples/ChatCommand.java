@@ -3,6 +3,7 @@ package dev.gemma4j.examples;
 import dev.gemma4j.Chat;
 import dev.gemma4j.ChatMessage;
 import dev.gemma4j.Gemma;
+import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
@@ -52,22 +53,22 @@ final class ChatCommand extends Command {
       if (jsonl) {
         Set<String> keys = new HashSet<>(GenerateOptions.KEYS);
         keys.add("messages");
-        io.jsonLines(
+        return io.jsonLines(
             request -> {
               request.allow(keys);
               return GenerateOptions.json(
                   gemma.generate(Prompt.chat(request.messages("messages")), options.with(request)));
             });
-        return 0;
       }
       if (json) {
         List<ChatMessage> messages = new ArrayList<>();
         if (!system.isEmpty()) {
           messages.add(new ChatMessage(Role.SYSTEM, system));
         }
-        messages.add(new ChatMessage(Role.USER, io.argumentOrInput(message)));
-        io.json(GenerateOptions.json(gemma.generate(Prompt.chat(messages), chosen)));
-        return 0;
+        messages.add(new ChatMessage(Role.USER, argumentOrInput(message)));
+        Generation generation = gemma.generate(Prompt.chat(messages), chosen);
+        io.json(GenerateOptions.json(generation));
+        return status(generation);
       }
       try (Chat chat = gemma.chat(system, chosen)) {
         return message != null ? answer(chat, message) : converse(chat);

@@ -1,9 +1,11 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.FinishReason;
+import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.Token;
 import dev.gemma4j.TokenStream;
+import java.io.IOException;
 import java.util.concurrent.Callable;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -47,13 +49,26 @@ abstract class Command implements Callable<Integer> {
     }
   }
 
+  /** An argument, or without one all of the input, unless nobody has prepared one. */
+  String argumentOrInput(@Nullable String argument) throws IOException {
+    if (argument == null && io.isTerminal()) {
+      throw usage("expected a text, as an argument or on standard input");
+    }
+    return argument != null ? argument : io.text();
+  }
+
+  /** The exit status of a generation. */
+  static int status(Generation generation) {
+    return generation.finishReason() == FinishReason.CANCELLED ? INTERRUPTED : 0;
+  }
+
   /** Prints tokens as they come; the exit status. */
   int print(TokenStream stream) {
     for (Token token : stream) {
       io.out().print(token.text());
       io.out().flush();
     }
-    return stream.result().finishReason() == FinishReason.CANCELLED ? INTERRUPTED : 0;
+    return status(stream.result());
   }
 
   /** Token ids given as arguments, separated by spaces or commas. */

@@ -2,6 +2,7 @@ package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
 import dev.gemma4j.LoadOptions;
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
@@ -26,13 +27,25 @@ public final class DemoModel {
     }
   }
 
+  /** Its tokenizer alone. */
+  public static Tokenizer tokenizer() throws IOException {
+    try (InputStream in = open("tokenizer.model")) {
+      return Tokenizer.parse(in.readAllBytes(), "demo/tokenizer.model");
+    }
+  }
+
+  private static InputStream open(String file) throws IOException {
+    InputStream in = DemoModel.class.getResourceAsStream("demo/" + file);
+    if (in == null) {
+      throw new IOException("the demo model's " + file + " is not on the class path");
+    }
+    return in;
+  }
+
   /** Copies the model's files into a directory. */
   public static void extract(Path directory) throws IOException {
     for (String file : FILES) {
-      try (InputStream in = DemoModel.class.getResourceAsStream("demo/" + file)) {
-        if (in == null) {
-          throw new IOException("the demo model's " + file + " is not on the class path");
-        }
+      try (InputStream in = open(file)) {
         Files.copy(in, directory.resolve(file));
       }
     }

@@ -1,6 +1,6 @@
 package dev.gemma4j.examples;
 
-import dev.gemma4j.Gemma;
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
@@ -31,19 +31,19 @@ final class DetokenizeCommand extends Command {
   @Override
   public Integer call() throws IOException {
     int[] ids = ids(arguments);
-    try (Gemma gemma = model.load()) {
-      if (jsonl) {
-        io.jsonLines(
-            request -> {
-              request.allow(Set.of("ids"));
-              return Map.of("text", gemma.tokenizer().decode(request.ids("ids")));
-            });
-      } else if (json) {
-        io.json(Map.of("text", gemma.tokenizer().decode(ids)));
-      } else {
-        io.out().println(gemma.tokenizer().decode(ids));
-      }
-      return 0;
+    Tokenizer tokenizer = model.tokenizer();
+    if (jsonl) {
+      return io.jsonLines(
+          request -> {
+            request.allow(Set.of("ids"));
+            return Map.of("text", tokenizer.decode(request.ids("ids")));
+          });
     }
+    if (json) {
+      io.json(Map.of("text", tokenizer.decode(ids)));
+    } else {
+      io.out().println(tokenizer.decode(ids));
+    }
+    return 0;
   }
 }

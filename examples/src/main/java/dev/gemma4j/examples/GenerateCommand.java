@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
+import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.TokenStream;
@@ -38,18 +39,18 @@ final class GenerateCommand extends Command {
   @Override
   public Integer call() throws IOException {
     GenerationOptions chosen = checked(options::build);
-    String text = jsonl ? "" : io.argumentOrInput(prompt);
+    String text = jsonl ? "" : argumentOrInput(prompt);
     try (Gemma gemma = model.load()) {
       if (jsonl) {
-        io.jsonLines(
+        return io.jsonLines(
             request ->
                 GenerateOptions.json(
                     gemma.generate(prompt(request, "prompt"), options.with(request))));
-        return 0;
       }
       if (json) {
-        io.json(GenerateOptions.json(gemma.generate(Prompt.of(text), chosen)));
-        return 0;
+        Generation generation = gemma.generate(Prompt.of(text), chosen);
+        io.json(GenerateOptions.json(generation));
+        return status(generation);
       }
       if (!options.raw) {
         io.out().print(text);

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -112,21 +113,22 @@ final class InspectCommand extends Command {
     for (Map.Entry<String, Object> entry : report.entrySet()) {
       if (entry.getValue() instanceof Map<?, ?> map) {
         io.out().println(entry.getKey());
-        map.forEach((key, value) -> io.out().printf("  %-40s %s%n", key, value));
+        map.forEach((key, value) -> io.out().printf(Locale.ROOT, "  %-40s %s%n", key, value));
       } else if (entry.getKey().equals("tensors")) {
         io.out().println("tensors");
         for (Object tensor : (List<?>) entry.getValue()) {
           Map<?, ?> t = (Map<?, ?>) tensor;
           io.out()
               .printf(
+                  Locale.ROOT,
                   "  %-55s %-5s %-18s %14s%n",
                   t.get("name"),
                   t.get("type"),
                   t.get("shape"),
-                  String.format("%,d", (Long) t.get("bytes")));
+                  String.format(Locale.ROOT, "%,d", (Long) t.get("bytes")));
         }
       } else {
-        io.out().printf("%s %s%n", entry.getKey(), entry.getValue());
+        io.out().printf(Locale.ROOT, "%s %s%n", entry.getKey(), entry.getValue());
       }
     }
   }

@@ -14,7 +14,6 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
 
 /** Where a command reads and writes; text is UTF-8 whatever the locale. */
 record Io(InputStream in, PrintStream out, PrintStream err) {
@@ -46,8 +45,13 @@ record Io(InputStream in, PrintStream out, PrintStream err) {
     out.flush();
   }
 
-  /** Reads one JSON object a line and writes one a line, in order, until the input ends. */
-  void jsonLines(Handler handler) throws IOException {
+  /**
+   * Reads one JSON object a line and writes one a line, in order, until the input ends or the
+   * thread is interrupted.
+   *
+   * @return the exit status
+   */
+  int jsonLines(Handler handler) throws IOException {
     BufferedReader reader = lines();
     int number = 0;
     for (String line = reader.readLine(); line != null; line = reader.readLine()) {
@@ -60,7 +64,11 @@ record Io(InputStream in, PrintStream out, PrintStream err) {
       } catch (IllegalArgumentException | IllegalStateException | ContextLengthException e) {
         throw new IllegalArgumentException("line " + number + ": " + e.getMessage(), e);
       }
+      if (Thread.currentThread().isInterrupted()) {
+        return Command.INTERRUPTED;
+      }
     }
+    return 0;
   }
 
   private static ObjectNode parse(String line) {
@@ -79,8 +87,13 @@ record Io(InputStream in, PrintStream out, PrintStream err) {
     return new BufferedReader(new InputStreamReader(in, StandardCharsets.UTF_8));
   }
 
-  /** An argument, or without one all of the input. */
-  String argumentOrInput(@Nullable String argument) throws IOException {
-    return argument != null ? argument : new String(in.readAllBytes(), StandardCharsets.UTF_8);
+  /** All of the input. */
+  String text() throws IOException {
+    return new String(in.readAllBytes(), StandardCharsets.UTF_8);
+  }
+
+  /** Whether the input is a person at a keyboard. */
+  boolean isTerminal() {
+    return in == System.in && System.console() != null && System.console().isTerminal();
   }
 }

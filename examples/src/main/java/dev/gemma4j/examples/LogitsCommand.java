@@ -6,6 +6,7 @@ import dev.gemma4j.sampling.Logits;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.IntStream;
@@ -45,12 +46,13 @@ final class LogitsCommand extends Command {
     }
     try (Gemma gemma = model.load()) {
       if (jsonl) {
-        io.jsonLines(
+        return io.jsonLines(
             request -> {
               request.allow(Set.of("ids", "all"));
               return json(gemma, request.ids("ids"), request.flag("all", all));
             });
-      } else if (json) {
+      }
+      if (json) {
         io.json(json(gemma, ids, all));
       } else {
         print(gemma, ids);
@@ -82,6 +84,7 @@ final class LogitsCommand extends Command {
               id ->
                   io.out()
                       .printf(
+                          Locale.ROOT,
                           "%7d  %9.4f  %6.2f %%  %s%n",
                           id,
                           logits.get(id),

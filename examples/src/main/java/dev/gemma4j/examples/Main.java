@@ -41,12 +41,12 @@ public final class Main implements Runnable {
   /** Runs a command and exits with its status. */
   public static void main(String[] args) {
     Thread main = Thread.currentThread();
-    AtomicBoolean done = new AtomicBoolean();
+    AtomicBoolean ended = new AtomicBoolean();
     // On Ctrl-C the JVM runs its hooks and exits with 130: time for the generation to end cleanly.
     Thread hook =
         new Thread(
             () -> {
-              if (!done.get()) {
+              if (ended.compareAndSet(false, true)) {
                 main.interrupt();
                 try {
                   main.join(GRACE_MILLIS);
@@ -57,8 +57,7 @@ public final class Main implements Runnable {
             });
     Runtime.getRuntime().addShutdownHook(hook);
     int status = run(args, System.in, System.out, System.err);
-    done.set(true);
-    if (status != Command.INTERRUPTED) {
+    if (ended.compareAndSet(false, true)) { // else the JVM is ending, with a status of its own
       System.exit(status);
     }
   }
@@ -71,6 +70,7 @@ public final class Main implements Runnable {
   public static int run(String[] args, InputStream in, PrintStream out, PrintStream err) {
     Io io = Io.of(in, out, err);
     CommandLine commands = new CommandLine(new Main());
+    commands.setExpandAtFiles(false); // a prompt may begin with @
     for (Command command :
         new Command[] {
           new GenerateCommand(io),
@@ -102,6 +102,9 @@ public final class Main implements Runnable {
 
   /** One line for what the input or the model can be blamed for; the rest is a defect of ours. */
   private static int failed(Exception e, CommandLine command, Io io) throws Exception {
+    if (Thread.currentThread().isInterrupted()) { // then what failed is no news
+      return Command.INTERRUPTED;
+    }
     boolean known =
         e instanceof IOException
             || e instanceof UncheckedIOException

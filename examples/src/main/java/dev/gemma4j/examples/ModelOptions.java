@@ -5,7 +5,10 @@ import dev.gemma4j.KernelType;
 import dev.gemma4j.LoadOptions;
 import dev.gemma4j.ProgressListener;
 import dev.gemma4j.WeightType;
+import dev.gemma4j.loader.Checkpoint;
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
 import me.tongfei.progressbar.ProgressBar;
@@ -52,6 +55,20 @@ final class ModelOptions {
     try (Progress progress = new Progress()) {
       options = options.withProgress(progress);
       return model == null ? DemoModel.load(options) : Gemma.load(model, options);
+    }
+  }
+
+  /** The tokenizer alone, of a model or of a SentencePiece file such as tokenizer.model. */
+  Tokenizer tokenizer() throws IOException {
+    options(); // for what they would complain of
+    if (model == null) {
+      return DemoModel.tokenizer();
+    }
+    if (model.toString().endsWith(".model") && Files.isRegularFile(model)) {
+      return Tokenizer.load(model);
+    }
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      return checkpoint.tokenizer();
     }
   }
 

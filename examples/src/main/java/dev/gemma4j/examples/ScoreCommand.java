@@ -5,6 +5,7 @@ import dev.gemma4j.Session;
 import java.io.IOException;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.IntStream;
@@ -42,10 +43,10 @@ final class ScoreCommand extends Command {
   @Override
   public Integer call() throws IOException {
     int[] ids = ids(idArguments);
-    String whole = jsonl || ids.length > 0 ? "" : io.argumentOrInput(text);
+    String whole = jsonl || ids.length > 0 ? "" : argumentOrInput(text);
     try (Gemma gemma = model.load()) {
       if (jsonl) {
-        io.jsonLines(
+        return io.jsonLines(
             request -> {
               request.allow(Set.of("ids", "text"));
               if (request.has("ids") == request.has("text")) {
@@ -55,14 +56,18 @@ final class ScoreCommand extends Command {
                   gemma,
                   request.has("ids") ? request.ids("ids") : encode(gemma, request.text("text")));
             });
-        return 0;
       }
       Map<String, Object> result = score(gemma, ids.length > 0 ? ids : encode(gemma, whole));
       if (json) {
         io.json(result);
       } else {
         double[] logprobs = (double[]) result.get("logprobs");
-        io.out().printf("%d tokens, perplexity %.4f%n", logprobs.length, result.get("perplexity"));
+        io.out()
+            .printf(
+                Locale.ROOT,
+                "%d tokens, perplexity %.4f%n",
+                logprobs.length,
+                result.get("perplexity"));
       }
       return 0;
     }

@@ -1,6 +1,5 @@
 package dev.gemma4j.examples;
 
-import dev.gemma4j.Gemma;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -40,24 +39,23 @@ final class TokenizeCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
-    String whole = jsonl ? "" : io.argumentOrInput(text);
-    try (Gemma gemma = model.load()) {
-      Tokenizer tokenizer = gemma.tokenizer();
-      if (jsonl) {
-        io.jsonLines(
-            request -> {
-              request.allow(Set.of("text"));
-              return json(tokenizer, request.text("text"));
-            });
-      } else if (json) {
-        io.json(json(tokenizer, whole));
-      } else {
-        for (int id : ids(tokenizer, whole)) {
-          io.out().println(id + "\t" + tokenizer.piece(id).replace("\n", "\\n"));
-        }
-      }
-      return 0;
+    String whole = jsonl ? "" : argumentOrInput(text);
+    Tokenizer tokenizer = model.tokenizer();
+    if (jsonl) {
+      return io.jsonLines(
+          request -> {
+            request.allow(Set.of("text"));
+            return json(tokenizer, request.text("text"));
+          });
     }
+    if (json) {
+      io.json(json(tokenizer, whole));
+    } else {
+      for (int id : ids(tokenizer, whole)) {
+        io.out().println(id + "\t" + tokenizer.piece(id).replace("\n", "\\n"));
+      }
+    }
+    return 0;
   }
 
   private int[] ids(Tokenizer tokenizer, String input) {

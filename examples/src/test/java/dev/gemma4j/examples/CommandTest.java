@@ -18,6 +18,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -319,5 +320,69 @@ class CommandTest {
       assertThat(logits.get("logits").size()).isEqualTo(512);
     }
     assertThat(run("", "logits", "--kernels", "scalar", "--model", model(), "2").status()).isZero();
+  }
+
+  /** Runs a command until it has written something, then interrupts it, as Ctrl-C does. */
+  private static Result interrupted(String in, String... args) throws InterruptedException {
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    ByteArrayOutputStream err = new ByteArrayOutputStream();
+    AtomicInteger status = new AtomicInteger(-1);
+    Thread command =
+        Thread.ofPlatform()
+            .start(
+                () ->
+                    status.set(
+                        Main.run(
+                            args,
+                            new ByteArrayInputStream(in.getBytes(StandardCharsets.UTF_8)),
+                            new PrintStream(out, true, StandardCharsets.UTF_8),
+                            new PrintStream(err, true, StandardCharsets.UTF_8))));
+    while (out.size() == 0 && command.isAlive()) {
+      Thread.sleep(1);
+    }
+    command.interrupt();
+    command.join();
+    return new Result(
+        status.get(), out.toString(StandardCharsets.UTF_8), err.toString(StandardCharsets.UTF_8));
+  }
+
+  @Test
+  void anInterruptEndsEverythingWithStatus130() throws InterruptedException {
+    Result human =
+        interrupted(
+            "", "generate", "--model", model(), "--ignore-eos", "--max-tokens", "8000", "x");
+    assertThat(human.status()).isEqualTo(130);
+    assertThat(human.out()).endsWith(System.lineSeparator());
+    assertThat(human.err()).isEmpty();
+    int count = 5000;
+    String line = "{\"prompt\": \"x\", \"maxTokens\": 50, \"ignoreEos\": true}\n";
+    Result lines = interrupted(line.repeat(count), "generate", "--jsonl", "--model", model());
+    assertThat(lines.status()).isEqualTo(130);
+    assertThat(lines.out().lines().filter(l -> l.contains("cancelled")).count())
+        .as("the rest of the requests is not answered")
+        .isLessThanOrEqualTo(1);
+    assertThat(lines.err()).isEmpty();
+    Thread.currentThread().interrupt(); // as early as the load
+    Result early = run("", "generate", "--model", model(), "x");
+    assertThat(Thread.interrupted()).isTrue();
+    assertThat(early.status()).isEqualTo(130);
+    assertThat(early.err()).isEmpty();
+  }
+
+  @Test
+  void aTextThatBeginsWithAnAtSignIsNoFile(@TempDir Path directory) throws IOException {
+    Path file = Files.writeString(directory.resolve("file"), "secret words");
+    String text = "@" + file;
+    assertThat(run("", "tokenize", "--json", "--model", model(), text).json().get("decoded"))
+        .isEqualTo(JSON.valueToTree(text));
+  }
+
+  @Test
+  void aTokenizersFileIsEnoughForTokens() throws IOException {
+    Path file = resource(MODEL).resolve("tokenizer.model");
+    JsonNode alone = run("", "tokenize", "--json", "--model", file.toString(), "a king").json();
+    assertThat(alone).isEqualTo(run("", "tokenize", "--json", "--model", model(), "a king").json());
+    assertBad(run("", "tokenize", "--model", "/no/such/x.model", "a"), 1, "/no/such/x.model");
+    assertBad(run("", "detokenize", "--model", model(), "512"), 1, "512");
   }
 }

@@ -65,6 +65,14 @@ class ExamplesTest {
   }
 
   @Test
+  void theChatAnswersTwice() throws IOException {
+    String text = output(() -> ChatExample.main(new String[0]));
+    assertThat(text)
+        .contains("> Who lives in the forest?\n", "> And why?\n")
+        .hasSizeGreaterThan(60);
+  }
+
+  @Test
   void theDemoModelIsWhatItsTrainerComputed() throws IOException {
     JsonNode goldens;
     try (InputStream in = ExamplesTest.class.getResourceAsStream("demo-goldens.json")) {
