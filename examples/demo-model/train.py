@@ -516,7 +516,7 @@ shares the published architecture, so that everything that loads a Gemma 1 check
 | vocabulary | {c["vocab_size"]} SentencePiece BPE pieces, Gemma's settings and first ids, trained on the same tales |
 | context | {c["max_position_embeddings"]} tokens, as trained; past that the text degrades |
 | data | public-domain fairy tales in English from Project Gutenberg: Grimm, Andersen, Lang's Fairy Books, Jacobs, The Wonderful Wizard of Oz, Just So Stories |
-| training | {f["step"]} steps of {a.batch} x {c["max_position_embeddings"]} tokens ({f["epoch"]} epochs), {f["minutes"]} minutes on two CPU cores |
+| training | {f["step"]} steps of {a.batch} x {c["max_position_embeddings"]} tokens ({f["epoch"]} epochs), {f["minutes"]} minutes by the clock on one core of a busy two-core AMD EPYC (Zen 5); the command is in examples/demo-model/README.md |
 | held-out loss | {f["heldout_nats_per_token"]:.3f} nats a token, perplexity {f["heldout_perplexity"]:.1f}, {f["heldout_bits_per_byte"]:.3f} bits a byte |
 
 The loss is over 16 tales not trained on ({f["heldout_tokens"]:,} tokens), with the stored BF16 weights computed in float32, in
@@ -530,7 +530,7 @@ Temperature {a.temperature}, top-k {a.top_k}, seed {a.seed}, prompt "Once upon a
 ## Limits
 It knows only the style of old fairy tales, soon loses the thread of a plot, states nothing true and follows no instructions.
 The turn markers are in the vocabulary but were never trained. The tales are of their time, in their views as well; so is what
-it writes. With few tales and many epochs, it may repeat phrases of the tales word for word.
+it writes. It may repeat phrases of the tales word for word.
 
 ## Licence
 Apache-2.0. The tales were all published before 1929 and are in the public domain in the United States.
