@@ -107,7 +107,7 @@ public final class Gemma implements AutoCloseable {
             case SCALAR -> KernelProvider.scalar();
           };
       Weights weights =
-          new WeightsBuilder(checkpoint, tensorType(options.weights()), arena, pool)
+          new WeightsBuilder(checkpoint, tensorType(options.weights()), kernels, arena, pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
       Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength);
       log.info(

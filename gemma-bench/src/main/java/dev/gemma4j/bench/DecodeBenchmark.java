@@ -46,8 +46,8 @@ public class DecodeBenchmark {
   private @Nullable Matmul matmul;
 
   @Setup
-  public void allocate() {
-    matmul = new Matmul(type, shape, BATCH);
+  public void allocate(BenchmarkPool threads) {
+    matmul = new Matmul(type, shape, BATCH, threads);
   }
 
   @Benchmark

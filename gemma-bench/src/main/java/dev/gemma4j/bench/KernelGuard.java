@@ -96,9 +96,8 @@ final class KernelGuard implements Callable<Integer> {
       probes.add(
           new Probe("fma", false, MachineLimit.fma(one, 0.5f), () -> MachineLimit.fma(one, 0.5f)));
       for (TensorType type : TYPES) {
-        Matrix w = matrix(type, arena);
-        probes.add(decode(kernels, w));
-        probes.add(prefill(kernels, w));
+        probes.add(decode(kernels, one, matrix(type, (int) (BUFFER / type.byteSize(COLS)), arena)));
+        probes.add(prefill(kernels, one, matrix(type, BATCH_ROWS, arena)));
       }
       for (int i = 0; i < rounds; i++) {
         probes.forEach(Probe::run);
@@ -107,15 +106,15 @@ final class KernelGuard implements Callable<Integer> {
     return report(probes);
   }
 
-  private static Matrix matrix(TensorType type, Arena arena) {
-    int rows = (int) (BUFFER / type.byteSize(COLS));
+  private static Matrix matrix(TensorType type, int rows, Arena arena) {
     MemorySegment data = arena.allocate(type.byteSize((long) rows * COLS), 64);
     new RandomWeights(1).fill(data, type, RandomWeights.std(COLS));
     return new Matrix(type, rows, COLS, data);
   }
 
-  private Probe decode(Kernels kernels, Matrix w) {
-    int rows = (int) (SAMPLE / w.rowBytes());
+  private Probe decode(Kernels kernels, WorkerPool one, Matrix stored) {
+    Matrix w = kernels.pack(stored, Arena.ofAuto(), one);
+    int rows = (int) (SAMPLE / w.rowBytes()) / Kernels.ROW_GROUP * Kernels.ROW_GROUP;
     float[] x = new RandomWeights(1).floats(COLS, 0, 1);
     float[] y = new float[w.rows()];
     Walk walk = new Walk(w.rows() / rows);
@@ -129,17 +128,15 @@ final class KernelGuard implements Callable<Integer> {
         });
   }
 
-  private Probe prefill(Kernels kernels, Matrix w) {
+  private Probe prefill(Kernels kernels, WorkerPool one, Matrix stored) {
+    Matrix w = kernels.pack(stored, Arena.ofAuto(), one);
     float[] x = new RandomWeights(1).floats(COLS * BATCH, 0, 1);
-    // A narrow view of the matrix keeps the result small.
-    Matrix narrow =
-        new Matrix(w.type(), BATCH_ROWS, COLS, w.data().asSlice(0, w.rowBytes() * BATCH_ROWS));
     float[] y = new float[BATCH_ROWS * BATCH];
     return new Probe(
         "prefill." + w.type(),
         false,
         2.0 * BATCH_ROWS * COLS * BATCH,
-        () -> kernels.matmul(narrow, 0, BATCH_ROWS, x, BATCH, y, BATCH_ROWS, scratch));
+        () -> kernels.matmul(w, 0, BATCH_ROWS, x, BATCH, y, BATCH_ROWS, scratch));
   }
 
   /** The numbers from 0 in a circle. */

@@ -18,7 +18,7 @@ final class Matmul {
   /**
    * @param shape "rows x cols" without the spaces
    */
-  Matmul(TensorType type, String shape, int batch) {
+  Matmul(TensorType type, String shape, int batch, BenchmarkPool threads) {
     String[] sides = shape.split("x", 2);
     int rows = Integer.parseInt(sides[0]);
     int cols = Integer.parseInt(sides[1]);
@@ -28,7 +28,8 @@ final class Matmul {
     for (int i = 0; i < copies.length; i++) {
       MemorySegment data = Arena.ofAuto().allocate(bytes, 64);
       weights.fill(data, type, RandomWeights.std(cols));
-      copies[i] = new Matrix(type, rows, cols, data);
+      copies[i] =
+          threads.kernel.pack(new Matrix(type, rows, cols, data), Arena.ofAuto(), threads.pool);
     }
     this.batch = batch;
     x = weights.floats(batch * cols, 0, 1);

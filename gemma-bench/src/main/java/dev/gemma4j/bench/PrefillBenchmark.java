@@ -44,8 +44,8 @@ public class PrefillBenchmark {
   private @Nullable Matmul matmul;
 
   @Setup
-  public void allocate() {
-    matmul = new Matmul(type, shape, BATCH);
+  public void allocate(BenchmarkPool threads) {
+    matmul = new Matmul(type, shape, BATCH, threads);
   }
 
   @Benchmark

@@ -1,5 +1,6 @@
 package dev.gemma4j.kernel;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -10,10 +11,24 @@ public interface Kernels {
   /** "vector" or "scalar". */
   String name();
 
+  /** Rows at whose multiples the work on a matrix may be split. */
+  int ROW_GROUP = 16;
+
+  /**
+   * The matrix in the layout that these kernels read fastest, or itself where that is the stored
+   * one. A packed matrix is for the kernels that packed it.
+   *
+   * @param arena owns the copy
+   * @param pool does the work
+   */
+  Matrix pack(Matrix w, Arena arena, WorkerPool pool);
+
   /**
    * {@code y[b][r] = w[r] · x[b]} for rows r in [from, to) and b in [0, batch). Accumulates in f32.
    * The value of an element does not depend on from and to.
    *
+   * @param from a multiple of {@link #ROW_GROUP}
+   * @param to such a multiple or the number of rows
    * @param x [batch, w.cols]
    * @param y [batch, yStride]
    */

@@ -1,5 +1,6 @@
 package dev.gemma4j.kernel;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
@@ -25,6 +26,11 @@ final class ScalarKernels implements Kernels {
         y[b * yStride + r] = dot(row, 0, x, b * cols, cols);
       }
     }
+  }
+
+  @Override
+  public Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
+    return w;
   }
 
   @Override

@@ -1,9 +1,13 @@
 package dev.gemma4j.kernel;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
 /** The buffers that one worker of the pool keeps between kernel calls; they only ever grow. */
 public final class Scratch {
   private float[] panel = new float[0];
   private float[] scores = new float[0];
+  private MemorySegment aligned = MemorySegment.NULL;
 
   /** At least {@code size} floats for dequantised weights or a permuted input. */
   public float[] panel(int size) {
@@ -20,5 +24,16 @@ public final class Scratch {
       scores = new float[Math.max(size, 2 * scores.length)];
     }
     return scores;
+  }
+
+  /**
+   * At least {@code bytes} at a cache line's beginning: a vector load that crosses lines costs
+   * twice, and arrays on the heap begin anywhere.
+   */
+  MemorySegment aligned(long bytes) {
+    if (aligned.byteSize() < bytes) {
+      aligned = Arena.ofAuto().allocate(bytes, 64);
+    }
+    return aligned;
   }
 }

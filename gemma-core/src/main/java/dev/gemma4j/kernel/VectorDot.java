@@ -58,14 +58,13 @@ final class VectorDot {
                   : f16(data, r * rowBytes, split, x, cols);
         }
       }
-      case Q8_0, Q4_0 -> {
-        boolean q8 = w.type() == dev.gemma4j.loader.TensorType.Q8_0;
+      case Q8_0 -> {
         if (!BYTES_WIDEN) {
           new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
           return;
         }
         for (int r = from; r < to; r++) {
-          y[r] = q8 ? q8(data, r * rowBytes, x, cols) : q4(data, r * rowBytes, x, cols);
+          y[r] = q8(data, r * rowBytes, x, cols);
         }
       }
       default -> new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
@@ -172,34 +171,5 @@ final class VectorDot {
   static FloatVector bytes(MemorySegment w, long at) {
     return (FloatVector)
         ByteVector.fromMemorySegment(B, w, at, LE).convertShape(VectorOperators.B2F, F, 0);
-  }
-
-  private static float q4(MemorySegment w, long at, float[] x, int cols) {
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = FloatVector.zero(F);
-    for (int i = 0; i < cols; i += 32, at += 18) {
-      FloatVector scale = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
-      for (int j = 0; j < 16; j += LANES) {
-        IntVector nibbles = nibbles(w, at + 2 + j);
-        s0 = low(nibbles).mul(FloatVector.fromArray(F, x, i + j)).fma(scale, s0);
-        s1 = high(nibbles).mul(FloatVector.fromArray(F, x, i + j + 16)).fma(scale, s1);
-      }
-    }
-    return s0.add(s1).reduceLanes(VectorOperators.ADD);
-  }
-
-  static IntVector nibbles(MemorySegment w, long at) {
-    return (IntVector)
-        ByteVector.fromMemorySegment(B, w, at, LE)
-            .convertShape(VectorOperators.ZERO_EXTEND_B2I, I, 0);
-  }
-
-  static FloatVector low(IntVector nibbles) {
-    return (FloatVector) nibbles.and(0xf).sub(8).convertShape(VectorOperators.I2F, F, 0);
-  }
-
-  static FloatVector high(IntVector nibbles) {
-    return (FloatVector)
-        nibbles.lanewise(VectorOperators.LSHR, 4).sub(8).convertShape(VectorOperators.I2F, F, 0);
   }
 }

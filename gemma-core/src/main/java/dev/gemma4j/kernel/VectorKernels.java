@@ -8,6 +8,8 @@ import static dev.gemma4j.kernel.ScalarKernels.LN2_LOW;
 import static dev.gemma4j.kernel.ScalarKernels.LOG2E;
 import static dev.gemma4j.kernel.ScalarKernels.ROUND;
 
+import dev.gemma4j.loader.TensorType;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import java.util.Arrays;
@@ -41,16 +43,30 @@ final class VectorKernels implements Kernels {
   @Override
   public void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
-    if (batch == 1) {
-      VectorDot.matvec(w, from, to, x, y, scratch);
-    } else {
+    if (batch > 1) {
       VectorMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+    } else if (w.packed()) {
+      Q4Groups.matvec(w, from, to, x, y, scratch);
+    } else {
+      VectorDot.matvec(w, from, to, x, y, scratch);
     }
   }
 
   @Override
+  public Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
+    return w.type() == TensorType.Q4_0 ? Q4Groups.pack(w, arena, pool) : w;
+  }
+
+  @Override
   public void embed(Matrix w, int row, float scale, float[] out, int outOffset) {
-    scalar.embed(w, row, scale, out, outOffset);
+    if (!w.packed()) {
+      scalar.embed(w, row, scale, out, outOffset);
+      return;
+    }
+    Q4Groups.unpackRow(w, row, out, outOffset);
+    for (int i = outOffset; i < outOffset + w.cols(); i++) {
+      out[i] *= scale;
+    }
   }
 
   @Override

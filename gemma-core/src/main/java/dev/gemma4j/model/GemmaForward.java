@@ -28,8 +28,8 @@ public final class GemmaForward {
   // Rows of logits that one product over the embedding computes: 32 of 256000 floats are 32 MB.
   private static final int LOGIT_ROWS = 32;
 
-  // A matrix product's output is split between threads at multiples of a cache line of floats.
-  private static final int ALIGN = 16;
+  // Work is split between threads at multiples of a cache line of floats.
+  private static final int ALIGN = Kernels.ROW_GROUP;
 
   private final Weights weights;
   private final GemmaConfig config;

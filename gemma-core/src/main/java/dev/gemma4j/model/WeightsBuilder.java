@@ -1,5 +1,6 @@
 package dev.gemma4j.model;
 
+import dev.gemma4j.kernel.Kernels;
 import dev.gemma4j.kernel.Matrix;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.Checkpoint;
@@ -17,17 +18,24 @@ import org.jspecify.annotations.Nullable;
 public final class WeightsBuilder {
   private final Checkpoint checkpoint;
   private final @Nullable TensorType type;
+  private final Kernels kernels;
   private final Arena arena;
   private final WorkerPool pool;
 
   /**
    * @param type the type of all matrices, or null for the stored ones
-   * @param arena owns what is converted
+   * @param kernels for which the matrices are packed
+   * @param arena owns what is converted or packed
    */
   public WeightsBuilder(
-      Checkpoint checkpoint, @Nullable TensorType type, Arena arena, WorkerPool pool) {
+      Checkpoint checkpoint,
+      @Nullable TensorType type,
+      Kernels kernels,
+      Arena arena,
+      WorkerPool pool) {
     this.checkpoint = checkpoint;
     this.type = type;
+    this.kernels = kernels;
     this.arena = arena;
     this.pool = pool;
   }
@@ -68,8 +76,12 @@ public final class WeightsBuilder {
     int rows = Math.toIntExact(tensor.shape().get(0));
     int cols = Math.toIntExact(tensor.shape().get(1));
     Matrix stored = new Matrix(tensor.type(), rows, cols, tensor.data());
-    if (type == null) {
-      return stored;
+    if (type == null || type == tensor.type()) {
+      Matrix packed = kernels.pack(stored, arena, pool);
+      if (packed != stored && tensor.data().isMapped()) {
+        tensor.data().unload(); // else the file's pages count as this process's memory too
+      }
+      return packed;
     }
     if (cols % type.blockSize() != 0) {
       throw new IllegalArgumentException(
@@ -83,6 +95,6 @@ public final class WeightsBuilder {
               + " to store it as "
               + type);
     }
-    return WeightConverter.convert(stored, type, arena, pool);
+    return kernels.pack(WeightConverter.convert(stored, type, arena, pool), arena, pool);
   }
 }
