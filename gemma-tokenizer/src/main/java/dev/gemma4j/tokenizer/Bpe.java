@@ -13,21 +13,21 @@ import java.util.Arrays;
  * and memory beside the result is bounded by a window.
  */
 final class Bpe {
-  private static final byte WHOLE = 1;
-  private static final byte PARTS = 2;
+  private static final byte NEVER = 0; // text cannot become this piece
+  private static final byte UNTRIED = 1; // its own text may or may not
+  private static final byte WHOLE = 2; // its own text does
+  private static final byte PARTS = 3; // its own text becomes others
 
   private final PieceTable table;
   private final int[] ranks; // by id; a higher score has a lower rank, equal scores the same
-  private final boolean[] usable; // by id: what text can become
   private final CharPairs pairs;
   private final boolean[] unused;
   private final boolean hasUnused;
   private final int window; // in bytes
   private final int margin; // at a window's end, where its tokens may not be the text's
   private final long[] powers;
-  // Whether a piece's own text becomes that piece, once it is known. Threads may write at the same
-  // time, but all of them the same.
-  private final byte[] known;
+  // By id, found out when first needed. Threads may write at the same time, but all the same.
+  private final byte[] states;
 
   Bpe(PieceTable table, float[] scores, PieceType[] types, boolean[] usable, CharPairs pairs) {
     this(table, ranks(scores), unused(types), usable, pairs);
@@ -37,20 +37,22 @@ final class Bpe {
     this.table = table;
     this.ranks = ranks;
     this.unused = unused;
-    this.usable = usable;
     this.pairs = pairs;
     hasUnused = hasAny(unused);
     window = Math.max(4096, 4 * table.longest());
     margin = Math.max(256, 2 * table.longest());
     powers = table.powers();
-    known = new byte[table.size()];
+    states = new byte[table.size()];
+    for (int id = 0; id < states.length; id++) {
+      states[id] = usable[id] ? UNTRIED : NEVER;
+    }
   }
 
   /** The same, but some pieces never come out. */
   Bpe without(boolean[] excluded) {
-    boolean[] rest = usable.clone();
+    boolean[] rest = new boolean[states.length];
     for (int id = 0; id < rest.length; id++) {
-      rest[id] &= !excluded[id];
+      rest[id] = states[id] != NEVER && !excluded[id];
     }
     return new Bpe(table, ranks, unused, rest, pairs);
   }
@@ -92,7 +94,7 @@ final class Bpe {
   /** The usable piece that text[from, to) is, or -1. */
   int find(byte[] text, int from, int to, long hash) {
     int id = table.find(text, from, to, hash);
-    return id >= 0 && usable[id] ? id : -1;
+    return id >= 0 && states[id] != NEVER ? id : -1;
   }
 
   /** The same, by the hashes of the text up to the two ends. */
@@ -161,8 +163,12 @@ final class Bpe {
           hash = 0;
           continue;
         }
-        int to = Utf8.next(text, at, length);
-        int c = CharPairs.character(text, at, to);
+        int c = text[at];
+        int to = at + 1;
+        if (c < 0) { // not ASCII
+          to = Utf8.next(text, at, length);
+          c = CharPairs.character(text, at, to);
+        }
         if (at > from && !pairs.contains(before, c)) {
           segment(from, at, hash);
           from = at;
@@ -181,7 +187,7 @@ final class Bpe {
         return;
       }
       int id = find(text, from, to, hash);
-      if (id >= 0 && known[id] == WHOLE) {
+      if (id >= 0 && states[id] == WHOLE) {
         out.add(id, to);
         return;
       }
@@ -192,7 +198,7 @@ final class Bpe {
         merge(from, to, out);
       }
       if (id >= 0) {
-        known[id] = out.size == size + 1 ? WHOLE : PARTS;
+        states[id] = out.size == size + 1 ? WHOLE : PARTS;
       }
     }
 

@@ -79,12 +79,26 @@ final class PieceTable {
     for (int at = slot(hash); slots[at] != 0; at = at + 1 & slots.length - 1) {
       if (((slots[at] ^ hash) & FINGERPRINT) == 0) {
         int id = (int) slots[at] - 1;
-        if (Arrays.equals(texts, ends[id], ends[id + 1], text, from, to)) {
+        if (is(id, text, from, to)) {
           return id;
         }
       }
     }
     return -1;
+  }
+
+  /** A plain loop: for a few bytes the intrinsic comparison is slower. */
+  private boolean is(int id, byte[] text, int from, int to) {
+    int start = ends[id];
+    if (ends[id + 1] - start != to - from) {
+      return false;
+    }
+    for (int i = from; i < to; i++) {
+      if (texts[start + i - from] != text[i]) {
+        return false;
+      }
+    }
+    return true;
   }
 
   /** The bytes of the longest piece. */
