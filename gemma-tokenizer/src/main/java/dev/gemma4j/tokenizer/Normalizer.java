@@ -137,8 +137,9 @@ final class Normalizer {
     int to = first;
     for (byte b : in) {
       if (b == ' ') {
-        System.arraycopy(space, 0, out, to, space.length);
-        to += space.length;
+        for (byte s : space) {
+          out[to++] = s;
+        }
       } else {
         out[to++] = b;
       }
