@@ -1,159 +1,248 @@
 package dev.gemma4j.tokenizer;
 
 import java.util.Arrays;
-import java.util.HashMap;
-import java.util.Map;
 
 /**
  * Byte-pair encoding as SentencePiece does it: of all neighbours whose union is a piece, merge the
- * one with the highest score, the leftmost among equals, until none is left. O(n log n).
+ * one with the highest score, the leftmost among equals, until none is left.
+ *
+ * <p>That order need only be kept where merges can meet, so a text is cut into segments at places
+ * that no piece spans, and most segments are one piece. A very long segment is merged in windows:
+ * tokens are those of the whole whenever each two neighbours are those of their own text, because
+ * the first merge that crossed a border would happen there as well. So time is linear in the text,
+ * and memory beside the result is bounded by a window.
  */
 final class Bpe {
-  private final PieceTable table;
-  private final PieceType[] types;
-  private final int[] ranks; // by id; a higher score has a lower rank, equal scores the same
-  private final boolean hasUnused;
+  private static final byte NEVER = 0; // text cannot become this piece
+  private static final byte UNTRIED = 1; // its own text may or may not
+  private static final byte WHOLE = 2; // its own text does
+  private static final byte PARTS = 3; // its own text becomes others
 
-  Bpe(PieceTable table, float[] scores, PieceType[] types) {
+  private final PieceTable table;
+  private final int[] ranks; // by id; a higher score has a lower rank, equal scores the same
+  private final CharPairs pairs;
+  private final boolean[] unused;
+  private final boolean hasUnused;
+  private final int window; // in bytes
+  private final int margin; // at a window's end, where its tokens may not be the text's
+  private final long[] powers;
+  // By id, found out when first needed. Threads may write at the same time, but all the same.
+  private final byte[] states;
+
+  Bpe(PieceTable table, float[] scores, PieceType[] types, boolean[] usable, CharPairs pairs) {
+    this(table, ranks(scores), unused(types), usable, pairs);
+  }
+
+  private Bpe(PieceTable table, int[] ranks, boolean[] unused, boolean[] usable, CharPairs pairs) {
     this.table = table;
-    this.types = types;
-    this.hasUnused = Arrays.asList(types).contains(PieceType.UNUSED);
-    float[] sorted = scores.clone();
+    this.ranks = ranks;
+    this.unused = unused;
+    this.pairs = pairs;
+    hasUnused = hasAny(unused);
+    window = Math.max(4096, 4 * table.longest());
+    margin = Math.max(256, 2 * table.longest());
+    powers = table.powers();
+    states = new byte[table.size()];
+    for (int id = 0; id < states.length; id++) {
+      states[id] = usable[id] ? UNTRIED : NEVER;
+    }
+  }
+
+  /** The same, but some pieces never come out. */
+  Bpe without(boolean[] excluded) {
+    boolean[] rest = new boolean[states.length];
+    for (int id = 0; id < rest.length; id++) {
+      rest[id] = states[id] != NEVER && !excluded[id];
+    }
+    return new Bpe(table, ranks, unused, rest, pairs);
+  }
+
+  private static int[] ranks(float[] scores) {
+    float[] sorted = new float[scores.length];
+    for (int i = 0; i < scores.length; i++) {
+      sorted[i] = scores[i] + 0f; // -0 is 0
+    }
     Arrays.sort(sorted);
-    ranks = new int[scores.length];
     int[] first = new int[sorted.length];
     for (int i = 1; i < sorted.length; i++) {
       first[i] = Float.compare(sorted[i], sorted[i - 1]) == 0 ? first[i - 1] : i;
     }
+    int[] ranks = new int[scores.length];
     for (int i = 0; i < scores.length; i++) {
-      ranks[i] = sorted.length - first[Arrays.binarySearch(sorted, scores[i])];
+      ranks[i] = sorted.length - first[Arrays.binarySearch(sorted, scores[i] + 0f)];
     }
+    return ranks;
   }
 
-  /** One text's symbols as a linked list by their first byte, and the queue of possible merges. */
-  private final class Run {
-    final byte[] text;
-    final int length;
-    final long[] prefixes;
-    final int[] end; // of the symbol that starts here
-    final int[] previous; // start of the symbol before; -1 at the front
-    final boolean[] frozen;
-    long[] queue = new long[64]; // a heap of rank << 32 | start
-    int[] unions = new int[64]; // the end that the union had when it was queued
-    int queued;
-    final Map<Integer, Integer> cuts = new HashMap<>(); // of unused pieces: the left part's length
-
-    Run(byte[] text, int length) {
-      this.text = text;
-      this.length = length;
-      prefixes = table.prefixes(text, length);
-      end = new int[length + 1];
-      previous = new int[length + 1];
-      frozen = new boolean[length + 1];
+  private static boolean[] unused(PieceType[] types) {
+    boolean[] unused = new boolean[types.length];
+    for (int id = 0; id < types.length; id++) {
+      unused[id] = types[id] == PieceType.UNUSED;
     }
+    return unused;
+  }
 
-    void offer(int left) {
-      int right = end[left];
-      if (right >= length || frozen[left] || frozen[right]) {
-        return;
-      }
-      int to = end[right];
-      int id = table.find(text, prefixes, left, to);
-      if (id < 0) {
-        return;
-      }
-      if (types[id] == PieceType.UNUSED) {
-        cuts.put(id, right - left);
-      }
-      if (queued == queue.length) {
-        queue = Arrays.copyOf(queue, 2 * queued);
-        unions = Arrays.copyOf(unions, 2 * queued);
-      }
-      long key = (long) ranks[id] << 32 | left;
-      int at = queued++;
-      while (at > 0 && queue[at - 1 >> 1] > key) {
-        queue[at] = queue[at - 1 >> 1];
-        unions[at] = unions[at - 1 >> 1];
-        at = at - 1 >> 1;
-      }
-      queue[at] = key;
-      unions[at] = to;
-    }
-
-    /** Removes the head of the queue. */
-    void poll() {
-      long key = queue[--queued];
-      int to = unions[queued];
-      int at = 0;
-      for (int child = 1; child < queued; child = 2 * at + 1) {
-        if (child + 1 < queued && queue[child + 1] < queue[child]) {
-          child++;
-        }
-        if (key <= queue[child]) {
-          break;
-        }
-        queue[at] = queue[child];
-        unions[at] = unions[child];
-        at = child;
-      }
-      queue[at] = key;
-      unions[at] = to;
-    }
-
-    void merge() {
-      while (queued > 0) {
-        int left = (int) queue[0];
-        int to = unions[0];
-        poll();
-        int right = end[left];
-        // A stale entry: one side has been merged since, so the union would end elsewhere.
-        if (right == 0 || right >= length || end[right] != to) {
-          continue;
-        }
-        end[left] = to;
-        end[right] = 0;
-        if (to < length) {
-          previous[to] = left;
-        }
-        if (previous[left] >= 0) {
-          offer(previous[left]);
-        }
-        offer(left);
+  private static boolean hasAny(boolean[] values) {
+    for (boolean value : values) {
+      if (value) {
+        return true;
       }
     }
+    return false;
+  }
 
-    void emit(int from, int to, Segments out) {
-      int id = table.find(text, prefixes, from, to);
-      Integer cut = hasUnused && id >= 0 && types[id] == PieceType.UNUSED ? cuts.get(id) : null;
-      if (cut == null) {
-        out.add(id, to);
-      } else {
-        emit(from, from + cut, out);
-        emit(from + cut, to, out);
-      }
-    }
+  /** The usable piece that text[from, to) is, or -1. */
+  int find(byte[] text, int from, int to, long hash) {
+    int id = table.find(text, from, to, hash);
+    return id >= 0 && states[id] != NEVER ? id : -1;
+  }
+
+  /** The same, by the hashes of the text up to the two ends. */
+  int find(byte[] text, int from, int to, long before, long after) {
+    return to - from > table.longest()
+        ? -1
+        : find(text, from, to, PieceTable.between(before, after, powers[to - from]));
+  }
+
+  int rank(int id) {
+    return ranks[id];
+  }
+
+  boolean isUnused(int id) {
+    return unused[id];
   }
 
   Segments encode(byte[] text, int length, ByteTrie userDefined) {
-    Run run = new Run(text, length);
-    int before = -1;
-    for (int at = 0; at < length; ) {
-      int literal = userDefined.longest(text, at, length);
-      run.frozen[at] = literal > 0;
-      run.end[at] =
-          literal > 0 ? literal : Math.min(length, at + Math.max(1, Utf8.length(text, at, length)));
-      run.previous[at] = before;
-      before = at;
-      at = run.end[at];
+    Run run = new Run(text, length, userDefined);
+    if (hasUnused) {
+      run.all();
+    } else {
+      run.segments();
     }
-    for (int at = 0; at < length; at = run.end[at]) {
-      run.offer(at);
+    return run.out;
+  }
+
+  /** The encoding of one text. */
+  private final class Run {
+    private final byte[] text;
+    private final int length;
+    private final ByteTrie userDefined;
+    private final Merger merger;
+    final Segments out;
+
+    Run(byte[] text, int length, ByteTrie userDefined) {
+      this.text = text;
+      this.length = length;
+      this.userDefined = userDefined;
+      merger = new Merger(Bpe.this, text);
+      out = new Segments(length / 4);
     }
-    run.merge();
-    Segments out = new Segments(length / 3);
-    for (int at = 0; at < length; at = run.end[at]) {
-      run.emit(at, run.end[at], out);
+
+    /** Without cuts: how an unused piece is taken apart again depends on the whole text. */
+    void all() {
+      merger.start(0);
+      for (int at = 0; at < length; ) {
+        int literal = userDefined.longest(text, at, length);
+        at = literal > 0 ? literal : Utf8.next(text, at, length);
+        merger.add(at, literal > 0);
+      }
+      merger.merge(out);
     }
-    return out;
+
+    void segments() {
+      int from = 0;
+      long hash = 0;
+      int before = 0;
+      for (int at = 0; at < length; ) {
+        int literal = userDefined.longest(text, at, length);
+        if (literal > 0) {
+          segment(from, at, hash);
+          out.add(find(text, at, literal, PieceTable.hash(text, at, literal)), literal);
+          from = literal;
+          at = literal;
+          hash = 0;
+          continue;
+        }
+        int c = text[at];
+        int to = at + 1;
+        if (c < 0) { // not ASCII
+          to = Utf8.next(text, at, length);
+          c = CharPairs.character(text, at, to);
+        }
+        if (at > from && !pairs.contains(before, c)) {
+          segment(from, at, hash);
+          from = at;
+          hash = 0;
+        }
+        before = c;
+        while (at < to) {
+          hash = PieceTable.next(hash, text[at++]);
+        }
+      }
+      segment(from, length, hash);
+    }
+
+    private void segment(int from, int to, long hash) {
+      if (from == to) {
+        return;
+      }
+      int id = find(text, from, to, hash);
+      if (id >= 0 && states[id] == WHOLE) {
+        out.add(id, to);
+        return;
+      }
+      int size = out.size;
+      if (to - from > window) {
+        windows(from, to);
+      } else {
+        merge(from, to, out);
+      }
+      if (id >= 0) {
+        states[id] = out.size == size + 1 ? WHOLE : PARTS;
+      }
+    }
+
+    private void merge(int from, int to, Segments result) {
+      merger.start(from);
+      for (int at = from; at < to; ) {
+        at = Utf8.next(text, at, to);
+        merger.add(at, false);
+      }
+      merger.merge(result);
+    }
+
+    private void windows(int start, int to) {
+      int from = start;
+      int size = window;
+      Segments here = window(from, size, to);
+      while (here.end() < to) {
+        int count = here.countUntil(here.end() - margin);
+        int cut = here.ends[count - 1];
+        Segments next = window(cut, window, to);
+        if (isBorder(count == 1 ? from : here.ends[count - 2], cut, next.ends[0])) {
+          out.addAll(here, count);
+          from = cut;
+          size = window;
+          here = next;
+        } else { // what follows reaches back beyond the margin
+          size = (int) Math.min(2L * size, to - from);
+          here = window(from, size, to);
+        }
+      }
+      out.addAll(here, here.size);
+    }
+
+    private Segments window(int from, int size, int to) {
+      int end = size >= to - from ? to : Utf8.start(text, from + size, from);
+      Segments result = new Segments(size / 4);
+      merge(from, end, result);
+      return result;
+    }
+
+    private boolean isBorder(int from, int cut, int to) {
+      Segments both = new Segments(2);
+      merge(from, to, both);
+      return both.size == 2 && both.ends[0] == cut;
+    }
   }
 }

@@ -4,6 +4,7 @@ import com.google.protobuf.CodedInputStream;
 import com.google.protobuf.WireFormat;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -11,9 +12,14 @@ import java.util.List;
  * (https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto).
  */
 final class ModelProtoReader {
+  private static final PieceType[] TYPES = PieceType.values();
+  private static final int PIECE_TEXT = 1 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED;
+  private static final int PIECE_SCORE = 2 << 3 | WireFormat.WIRETYPE_FIXED32;
+  private static final int PIECE_TYPE = 3 << 3 | WireFormat.WIRETYPE_VARINT;
+
   private final String source;
   private final List<String> pieces = new ArrayList<>();
-  private final List<Float> scores = new ArrayList<>();
+  private float[] scores = new float[1024];
   private final List<PieceType> types = new ArrayList<>();
   private int modelType = 1;
   private boolean byteFallback;
@@ -64,9 +70,7 @@ final class ModelProtoReader {
     return number << 3 | wireType;
   }
 
-  private static final int VARINT = WireFormat.WIRETYPE_VARINT;
   private static final int BYTES = WireFormat.WIRETYPE_LENGTH_DELIMITED;
-  private static final int FLOAT = WireFormat.WIRETYPE_FIXED32;
 
   private void model(CodedInputStream input) throws IOException {
     fields(
@@ -85,30 +89,31 @@ final class ModelProtoReader {
         });
   }
 
-  private void piece(CodedInputStream input) throws IOException {
-    int id = pieces.size();
-    pieces.add("");
-    scores.add(0f);
-    types.add(PieceType.NORMAL);
-    message(
-        input,
-        (tag, in) -> {
-          if (tag == tag(1, BYTES)) {
-            pieces.set(id, in.readStringRequireUtf8());
-          } else if (tag == tag(2, FLOAT)) {
-            scores.set(id, in.readFloat());
-          } else if (tag == tag(3, VARINT)) {
-            int type = in.readEnum();
-            if (type < 1 || type > PieceType.values().length) {
-              throw new MalformedFileException(
-                  source, "type of piece " + id, String.valueOf(type), "1 to 6");
-            }
-            types.set(id, PieceType.values()[type - 1]);
-          } else {
-            return false;
-          }
-          return true;
-        });
+  /** Written out: there are hundreds of thousands of pieces, read while the JVM is still cold. */
+  private void piece(CodedInputStream in) throws IOException {
+    int limit = in.pushLimit(in.readRawVarint32());
+    String piece = "";
+    float score = 0;
+    int type = PieceType.NORMAL.ordinal() + 1;
+    for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
+      switch (tag) {
+        case PIECE_TEXT -> piece = in.readStringRequireUtf8();
+        case PIECE_SCORE -> score = in.readFloat();
+        case PIECE_TYPE -> type = in.readEnum();
+        default -> in.skipField(tag);
+      }
+    }
+    in.popLimit(limit);
+    if (type < 1 || type > TYPES.length) {
+      throw new MalformedFileException(
+          source, "type of piece " + pieces.size(), String.valueOf(type), "1 to 6");
+    }
+    if (pieces.size() == scores.length) {
+      scores = Arrays.copyOf(scores, 2 * scores.length);
+    }
+    scores[pieces.size()] = score;
+    types.add(TYPES[type - 1]);
+    pieces.add(piece);
   }
 
   private boolean trainerSpec(int tag, CodedInputStream in) throws IOException {
@@ -143,13 +148,9 @@ final class ModelProtoReader {
       throw new MalformedFileException(
           source, "trainer_spec.model_type", String.valueOf(modelType), "1 (unigram) or 2 (BPE)");
     }
-    float[] scoreArray = new float[scores.size()];
-    for (int i = 0; i < scoreArray.length; i++) {
-      scoreArray[i] = scores.get(i);
-    }
     return new Vocabulary(
         List.copyOf(pieces),
-        scoreArray,
+        Arrays.copyOf(scores, pieces.size()),
         types.toArray(PieceType[]::new),
         modelType == 2 ? Vocabulary.Algorithm.BPE : Vocabulary.Algorithm.UNIGRAM,
         bosId,

@@ -8,6 +8,7 @@ import java.util.Arrays;
 final class Normalizer {
   static final byte[] ESCAPED_SPACE = {(byte) 0xe2, (byte) 0x96, (byte) 0x81};
   private static final byte[] SPACE = {' '};
+  private static final int MAX_LENGTH = Integer.MAX_VALUE - 8; // of an array
 
   private final Vocabulary vocabulary;
   private final int[] trie; // Darts double array units
@@ -39,11 +40,17 @@ final class Normalizer {
   static final class Result {
     byte[] text;
     int length;
-    int[] origin;
+    int[] origin; // empty where nobody asked for it
 
     Result(int capacity) {
       text = new byte[capacity];
       origin = new int[capacity + 1];
+    }
+
+    Result(byte[] text) {
+      this.text = text;
+      length = text.length;
+      origin = new int[0];
     }
 
     private void append(byte[] bytes, int from, int to, int source) {
@@ -59,7 +66,11 @@ final class Normalizer {
     }
   }
 
-  Result normalize(byte[] in, ByteTrie userDefined) {
+  /** With {@code origins} the result tells where its bytes came from. */
+  Result normalize(byte[] in, ByteTrie userDefined, boolean origins) {
+    if (!origins && trie.length == 0 && !vocabulary.removeExtraWhitespaces()) {
+      return new Result(escape(in));
+    }
     Result out = new Result(in.length + 3);
     byte[] space = vocabulary.escapeWhitespaces() ? ESCAPED_SPACE : SPACE;
     boolean squeeze = vocabulary.removeExtraWhitespaces();
@@ -107,6 +118,32 @@ final class Normalizer {
       consumed = out.origin[out.length];
     }
     out.origin[out.length] = consumed;
+    return out;
+  }
+
+  /** All that is to do without a table and without squeezing: spaces, and one in front. */
+  private byte[] escape(byte[] in) {
+    byte[] space = vocabulary.escapeWhitespaces() ? ESCAPED_SPACE : SPACE;
+    int first = vocabulary.addDummyPrefix() && in.length > 0 ? space.length : 0;
+    long length = first + in.length;
+    for (byte b : in) {
+      length += b == ' ' ? space.length - 1 : 0;
+    }
+    if (length > MAX_LENGTH) {
+      throw new IllegalArgumentException("the text is too long: " + length + " bytes");
+    }
+    byte[] out = new byte[(int) length];
+    System.arraycopy(space, 0, out, 0, first);
+    int to = first;
+    for (byte b : in) {
+      if (b == ' ') {
+        for (byte s : space) {
+          out[to++] = s;
+        }
+      } else {
+        out[to++] = b;
+      }
+    }
     return out;
   }
 

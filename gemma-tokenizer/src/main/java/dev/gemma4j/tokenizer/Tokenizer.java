@@ -1,12 +1,9 @@
 package dev.gemma4j.tokenizer;
 
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.HashMap;
-import java.util.Map;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -23,34 +20,35 @@ public final class Tokenizer {
 
   private static final Pattern BYTE = Pattern.compile("<0x[0-9A-F]{2}>");
   private static final long MAX_FILE = 1L << 28;
+  private static final int MAX_PIECE = 1 << 16; // bytes; Gemma's longest has 93
 
   private final Vocabulary vocabulary;
-  private final Map<String, Integer> ids;
   private final int[] byteValues; // by id, -1 for no byte piece
   private final int[] byteIds; // by byte, -1 for none
   private final int unkId;
   private final ByteTrie userDefined = new ByteTrie();
   private final ByteTrie userDefinedText = new ByteTrie(); // without the markers
-  private final boolean[] markers;
-  private final boolean[] noMarkers;
   private final Normalizer normalizer;
   private final PieceTable table;
-  private final Bpe bpe;
-  private final Unigram unigram;
+  private final Algorithm algorithm;
+  private final Algorithm literalAlgorithm; // gives no marker
+
+  /** Segments a normalised text. */
+  private interface Algorithm {
+    Segments encode(byte[] text, int length, ByteTrie userDefined);
+  }
 
   private Tokenizer(Vocabulary vocabulary, String source) throws MalformedFileException {
     this.vocabulary = vocabulary;
     int n = vocabulary.pieces().size();
-    ids = HashMap.newHashMap(n);
+    table = new PieceTable(n);
     byteValues = new int[n];
     byteIds = new int[256];
     Arrays.fill(byteValues, -1);
     Arrays.fill(byteIds, -1);
-    markers = new boolean[n];
-    noMarkers = new boolean[n];
+    boolean[] markers = new boolean[n];
     byte[][] texts = new byte[n][];
     boolean[] included = new boolean[n];
-    ByteTrie trie = new ByteTrie();
     int unknown = -1;
     for (int id = 0; id < n; id++) {
       String piece = vocabulary.pieces().get(id);
@@ -58,12 +56,16 @@ public final class Tokenizer {
       if (piece.isEmpty()) {
         throw new MalformedFileException(source, "piece " + id, "an empty text", "some text");
       }
-      Integer twin = ids.put(piece, id);
-      if (twin != null) {
+      texts[id] = Utf8.encode(piece);
+      if (texts[id].length > MAX_PIECE) {
+        throw new MalformedFileException(
+            source, "piece " + id, texts[id].length + " bytes", "at most " + MAX_PIECE);
+      }
+      int twin = table.add(texts[id]);
+      if (twin >= 0) {
         throw new MalformedFileException(
             source, "piece " + id, "'" + piece + "', which is also piece " + twin, "a new text");
       }
-      texts[id] = piece.getBytes(StandardCharsets.UTF_8);
       switch (type) {
         case NORMAL, UNUSED -> included[id] = true;
         case USER_DEFINED -> {
@@ -91,9 +93,6 @@ public final class Tokenizer {
         }
         case CONTROL -> {}
       }
-      if (included[id]) {
-        trie.add(texts[id], id);
-      }
     }
     if (unknown < 0) {
       throw new MalformedFileException(
@@ -107,9 +106,22 @@ public final class Tokenizer {
     }
     unkId = unknown;
     normalizer = new Normalizer(vocabulary, source);
-    table = new PieceTable(texts, included);
-    bpe = new Bpe(table, vocabulary.scores(), vocabulary.types());
-    unigram = new Unigram(trie, vocabulary.scores(), vocabulary.types());
+    if (vocabulary.algorithm() == Vocabulary.Algorithm.BPE) {
+      CharPairs pairs = new CharPairs();
+      for (int id = 0; id < n; id++) {
+        if (included[id]) {
+          pairs.addAll(texts[id]);
+        }
+      }
+      Bpe bpe = new Bpe(table, vocabulary.scores(), vocabulary.types(), included, pairs);
+      algorithm = bpe::encode;
+      literalAlgorithm = bpe.without(markers)::encode;
+    } else {
+      Unigram unigram = new Unigram(texts, included, vocabulary.scores(), vocabulary.types());
+      boolean[] none = new boolean[n];
+      algorithm = (text, length, userDefined) -> unigram.encode(text, length, none);
+      literalAlgorithm = (text, length, userDefined) -> unigram.encode(text, length, markers);
+    }
   }
 
   /**
@@ -159,7 +171,7 @@ public final class Tokenizer {
 
   /** SentencePiece's ids of a text; no beginning-of-text token is added. */
   public int[] encode(String text) {
-    return encode(Utf8.encode(text), userDefined, noMarkers, null);
+    return encode(Utf8.encode(text), userDefined, algorithm, null);
   }
 
   /**
@@ -167,14 +179,14 @@ public final class Tokenizer {
    * for input from people who must not steer the model.
    */
   public int[] encodeLiteral(String text) {
-    return encode(Utf8.encode(text), userDefinedText, markers, null);
+    return encode(Utf8.encode(text), userDefinedText, literalAlgorithm, null);
   }
 
   /** {@link #encode}, and where in the text each token comes from. */
   public Encoding encodeWithOffsets(String text) {
     byte[] bytes = Utf8.encode(text);
     int[][] spans = new int[1][];
-    int[] result = encode(bytes, userDefined, noMarkers, spans);
+    int[] result = encode(bytes, userDefined, algorithm, spans);
     int[] ends = spans[0];
     int[] chars = charOffsets(bytes);
     int[] starts = new int[result.length];
@@ -204,13 +216,9 @@ public final class Tokenizer {
   }
 
   private int[] encode(
-      byte[] bytes, ByteTrie literals, boolean[] forbidden, int @Nullable [][] spans) {
-    Normalizer.Result text = normalizer.normalize(bytes, literals);
-    Segments segments =
-        switch (vocabulary.algorithm()) {
-          case BPE -> bpe.encode(text.text, text.length, literals);
-          case UNIGRAM -> unigram.encode(text.text, text.length, forbidden);
-        };
+      byte[] bytes, ByteTrie literals, Algorithm segmenter, int @Nullable [][] spans) {
+    Normalizer.Result text = normalizer.normalize(bytes, literals, spans != null);
+    Segments segments = segmenter.encode(text.text, text.length, literals);
     int[] out = new int[segments.size];
     int[] span = new int[spans == null ? 0 : 2 * segments.size];
     int size = 0;
@@ -319,7 +327,8 @@ public final class Tokenizer {
 
   /** The id of a piece given as the vocabulary spells it, or -1. */
   public int idOf(String piece) {
-    return ids.getOrDefault(piece, -1);
+    byte[] text = Utf8.encode(piece);
+    return table.find(text, 0, text.length, PieceTable.hash(text, 0, text.length));
   }
 
   /** The beginning-of-text token, or -1. */

@@ -6,14 +6,19 @@ import java.util.Arrays;
 final class Unigram {
   private static final float UNKNOWN_PENALTY = 10;
 
-  private final ByteTrie trie;
+  private final ByteTrie trie = new ByteTrie();
   private final float[] scores;
   private final PieceType[] types;
   private final float minScore;
   private final float maxScore;
 
-  Unigram(ByteTrie trie, float[] scores, PieceType[] types) {
-    this.trie = trie;
+  /** Only the ids for which {@code included} holds can be found. */
+  Unigram(byte[][] pieces, boolean[] included, float[] scores, PieceType[] types) {
+    for (int id = 0; id < pieces.length; id++) {
+      if (included[id]) {
+        trie.add(pieces[id], id);
+      }
+    }
     this.scores = scores;
     this.types = types;
     float min = Float.MAX_VALUE;

@@ -1,9 +1,5 @@
 package dev.gemma4j.tokenizer;
 
-import java.nio.ByteBuffer;
-import java.nio.CharBuffer;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 
 /** UTF-8 as SentencePiece reads it: each byte that starts no valid character counts alone. */
@@ -17,19 +13,42 @@ final class Utf8 {
 
   /** Unpaired surrogates become U+FFFD. */
   static byte[] encode(String text) {
-    try {
-      ByteBuffer bytes =
-          StandardCharsets.UTF_8
-              .newEncoder()
-              .onMalformedInput(CodingErrorAction.REPLACE)
-              .replaceWith(new byte[] {(byte) 0xef, (byte) 0xbf, (byte) 0xbd})
-              .encode(CharBuffer.wrap(text));
-      byte[] result = new byte[bytes.remaining()];
-      bytes.get(result);
-      return result;
-    } catch (CharacterCodingException e) {
-      throw new IllegalStateException(e); // malformed input is replaced
+    if (!hasUnpairedSurrogate(text)) {
+      return text.getBytes(StandardCharsets.UTF_8);
     }
+    int[] replaced = text.codePoints().map(c -> isSurrogate(c) ? REPLACEMENT : c).toArray();
+    return new String(replaced, 0, replaced.length).getBytes(StandardCharsets.UTF_8);
+  }
+
+  private static boolean isSurrogate(int c) {
+    return c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE;
+  }
+
+  private static boolean hasUnpairedSurrogate(String text) {
+    for (int i = 0; i < text.length(); i++) {
+      if (Character.isSurrogate(text.charAt(i))) {
+        if (isSurrogate(text.codePointAt(i))) {
+          return true;
+        }
+        i++;
+      }
+    }
+    return false;
+  }
+
+  /** Where the next character begins; a byte that starts no valid one counts alone. */
+  static int next(byte[] text, int at, int end) {
+    return text[at] >= 0 ? at + 1 : at + Math.max(1, length(text, at, end));
+  }
+
+  /** The start, not before {@code from}, of the character that a place is in. */
+  static int start(byte[] text, int at, int from) {
+    for (int i = at; i >= from && i > at - 4; i--) {
+      if ((text[i] & 0xc0) != 0x80) {
+        return next(text, i, text.length) > at ? i : at;
+      }
+    }
+    return at;
   }
 
   /** The length that a first byte announces; 1 for one that starts nothing. */

@@ -1,0 +1,148 @@
+package dev.gemma4j.tokenizer;
+
+import static dev.gemma4j.tokenizer.TokenizerGoldenTest.tokenizer;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The fast encoding equals the plain one. */
+class BpeTest {
+  /** A vocabulary of the given pieces after an unknown one and the 256 bytes. */
+  private static Tokenizer vocabulary(Map<String, PieceType> pieces, float[] scores)
+      throws MalformedFileException {
+    List<String> texts = new ArrayList<>(List.of("<unk>"));
+    List<PieceType> types = new ArrayList<>(List.of(PieceType.UNKNOWN));
+    for (int b = 0; b < 256; b++) {
+      texts.add(String.format("<0x%02X>", b));
+      types.add(PieceType.BYTE);
+    }
+    texts.addAll(pieces.keySet());
+    types.addAll(pieces.values());
+    float[] all = new float[texts.size()];
+    System.arraycopy(scores, 0, all, 257, pieces.size());
+    return Tokenizer.of(
+        new Vocabulary(
+            texts,
+            all,
+            types.toArray(PieceType[]::new),
+            Vocabulary.Algorithm.BPE,
+            -1,
+            -1,
+            -1,
+            false,
+            false,
+            true,
+            true,
+            new byte[0]),
+        "test");
+  }
+
+  private static void check(Tokenizer tokenizer, String text) {
+    int[] expected = new ReferenceBpe(tokenizer).encode(text);
+    assertThat(tokenizer.encode(text)).as("'%s'", text).isEqualTo(expected);
+    assertThat(tokenizer.encode(text)).as("again '%s'", text).isEqualTo(expected);
+    assertThat(tokenizer.encodeWithOffsets(text).ids()).as("'%s'", text).isEqualTo(expected);
+  }
+
+  private static String random(Random random, String alphabet, int length) {
+    int[] letters = alphabet.codePoints().toArray();
+    StringBuilder text = new StringBuilder();
+    for (int i = 0; i < length; i++) {
+      text.appendCodePoint(letters[random.nextInt(letters.length)]);
+    }
+    return text.toString();
+  }
+
+  /** Ties, unreachable pieces, characters that are no piece alone, unused and user-defined ones. */
+  @Test
+  void onRandomVocabularies() throws MalformedFileException {
+    Random random = new Random(5);
+    for (int round = 0; round < 120; round++) {
+      boolean withUnused = random.nextInt(4) == 0;
+      Map<String, PieceType> pieces = new LinkedHashMap<>();
+      for (int i = 10 + random.nextInt(60); i > 0; i--) {
+        PieceType type =
+            random.nextInt(15) == 0
+                ? PieceType.USER_DEFINED
+                : withUnused && random.nextInt(3) == 0 ? PieceType.UNUSED : PieceType.NORMAL;
+        pieces.put(random(random, "aab\u00e9\u2581\u65e5", 1 + random.nextInt(5)), type);
+      }
+      float[] scores = new float[pieces.size()];
+      int levels = 1 + random.nextInt(40);
+      for (int i = 0; i < scores.length; i++) {
+        scores[i] = -random.nextInt(levels);
+      }
+      Tokenizer tokenizer = vocabulary(pieces, scores);
+      for (int i = 0; i < 20; i++) {
+        check(tokenizer, random(random, "aaab\u00e9 \u65e5z\ud83d\ude00", random.nextInt(40)));
+      }
+      check(tokenizer, random(random, "aab", 9000));
+    }
+  }
+
+  /** Which neighbours merge is decided at the far end of the text, beyond any window's margin. */
+  @Test
+  void whereTheEndDecidesOnTheBeginning() throws MalformedFileException {
+    Map<String, PieceType> pieces = new LinkedHashMap<>();
+    StringBuilder text = new StringBuilder();
+    int length = 5000;
+    float[] scores = new float[length];
+    for (int i = 0; i < length; i++) {
+      String letter = Character.toString(0x4e00 + i);
+      text.append(letter);
+      pieces.put(letter + Character.toString(0x4e00 + i + 1), PieceType.NORMAL);
+      scores[i] = i;
+    }
+    Tokenizer tokenizer = vocabulary(pieces, scores);
+    for (int n = length - 3; n <= length; n++) {
+      check(tokenizer, text.substring(0, n));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"gemma1", "gemma3"})
+  void onRandomTexts(String model) throws IOException {
+    Tokenizer tokenizer = tokenizer(model + "/tokenizer.model.gz");
+    Random random = new Random(9);
+    List<String> texts = new ArrayList<>();
+    for (int round = 0; round < 25; round++) {
+      texts.add(random(random, "etaoinshrdlu  ,.\n", 200));
+      texts.add(
+          random(
+              random, "\u0430\u0431\u0432\u4e00\u4eba\u65e5\u306e\u2581 \u0301\ud83d\ude00", 100));
+      StringBuilder text = new StringBuilder();
+      for (int i = 0; i < 60; i++) {
+        text.append(tokenizer.piece(random.nextInt(tokenizer.vocabSize())).replace('\u2581', ' '));
+      }
+      texts.add(text.toString());
+      texts.add(text.toString().replace(" ", ""));
+    }
+    for (String part : List.of("a", "ab", " ", "<", "<start_of_tur", "=-", "\u0640")) {
+      texts.add(part.repeat(20_000 / part.length()));
+    }
+    texts.add(random(random, "abcdefghijklmnopqrstuvwxyz", 30_000));
+    texts.forEach(text -> check(tokenizer, text));
+  }
+
+  @Test
+  void literalTextMergesToNoMarker() throws MalformedFileException {
+    Map<String, PieceType> pieces = new LinkedHashMap<>();
+    for (String piece : List.of("<", "m", "a", "s", "k", ">", "ma", "sk", "mask", "mask>")) {
+      pieces.put(piece, PieceType.NORMAL);
+    }
+    pieces.put("<mask>", PieceType.USER_DEFINED);
+    Tokenizer tokenizer = vocabulary(pieces, new float[pieces.size()]);
+    int marker = tokenizer.idOf("<mask>");
+    assertThat(tokenizer.encode("<mask>")).containsExactly(marker);
+    assertThat(tokenizer.encodeLiteral("<mask>"))
+        .containsExactly(tokenizer.idOf("<"), tokenizer.idOf("mask>"));
+  }
+}
