@@ -21,7 +21,7 @@ public final class WeightsBuilder {
   private final WorkerPool pool;
 
   /**
-   * @param type the type of all matrices, or null for the stored ones
+   * @param type the type of all matrices, or null for the stored ones as far as kernels know them
    * @param arena owns what is converted
    */
   public WeightsBuilder(
@@ -69,7 +69,7 @@ public final class WeightsBuilder {
     int cols = Math.toIntExact(tensor.shape().get(1));
     Matrix stored = new Matrix(tensor.type(), rows, cols, tensor.data());
     if (type == null) {
-      return stored;
+      return WeightConverter.runnable(stored, arena, pool);
     }
     if (cols % type.blockSize() != 0) {
       throw new IllegalArgumentException(
