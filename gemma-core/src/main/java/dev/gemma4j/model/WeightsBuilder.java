@@ -7,6 +7,7 @@ import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.Tensor;
 import dev.gemma4j.loader.TensorType;
 import dev.gemma4j.model.Weights.Layer;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
@@ -36,8 +37,9 @@ public final class WeightsBuilder {
    * Builds.
    *
    * @param progress told (done, total) steps
+   * @throws IOException when a file has become shorter since it was opened
    */
-  public Weights build(BiConsumer<Integer, Integer> progress) {
+  public Weights build(BiConsumer<Integer, Integer> progress) throws IOException {
     GemmaConfig config = checkpoint.config();
     int total = config.numLayers() + 1;
     progress.accept(0, total);
@@ -63,15 +65,12 @@ public final class WeightsBuilder {
         config, embedding, List.copyOf(layers), checkpoint.normScale("model.norm.weight"));
   }
 
-  private Matrix matrix(String name) {
+  private Matrix matrix(String name) throws IOException {
     Tensor tensor = checkpoint.tensor(name + ".weight");
     int rows = Math.toIntExact(tensor.shape().get(0));
     int cols = Math.toIntExact(tensor.shape().get(1));
     Matrix stored = new Matrix(tensor.type(), rows, cols, tensor.data());
-    if (type == null) {
-      return WeightConverter.runnable(stored, arena, pool);
-    }
-    if (cols % type.blockSize() != 0) {
+    if (type != null && cols % type.blockSize() != 0) {
       throw new IllegalArgumentException(
           tensor.file()
               + ": "
@@ -83,6 +82,17 @@ public final class WeightsBuilder {
               + " to store it as "
               + type);
     }
-    return WeightConverter.convert(stored, type, arena, pool);
+    try {
+      return type == null
+          ? WeightConverter.runnable(stored, arena, pool)
+          : WeightConverter.convert(stored, type, arena, pool);
+    } catch (InternalError e) {
+      throw tensor.shrunk(e);
+    } catch (IllegalStateException e) {
+      if (e.getCause() instanceof InternalError error) { // in a worker
+        throw tensor.shrunk(error);
+      }
+      throw e;
+    }
   }
 }

@@ -24,7 +24,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * }</pre>
  *
  * Safe for any number of threads; whoever opens it closes it, after the last use of a tensor. The
- * files must not change or shrink while it is open.
+ * files must not change while it is open: of one that becomes shorter, methods that throw
+ * IOException report it, and other access to its tensors' data throws an {@link InternalError}.
  */
 public final class Checkpoint implements AutoCloseable {
   private final Arena arena;
@@ -47,8 +48,9 @@ public final class Checkpoint implements AutoCloseable {
    *       <li>one .safetensors file in such a directory, which holds all tensors (<a
    *           href="https://github.com/huggingface/safetensors">format</a>)
    *       <li>a .gguf file, version 2 or 3, little-endian, of architecture gemma (<a
-   *           href="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md">format</a>), or a
-   *           directory that holds exactly one of them and no config.json
+   *           href="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md">format</a>), or any
+   *           part of one that is split into files beside each other, or a directory that holds
+   *           exactly one such model and no config.json
    *     </ul>
    *
    * @throws MalformedFileException when a file does not hold what its format or the model asks for,
@@ -76,7 +78,10 @@ public final class Checkpoint implements AutoCloseable {
       if (Files.exists(path.resolve(HuggingFaceDirectory.CONFIG))) {
         return new HuggingFaceDirectory(path, arena).read();
       }
-      List<Path> ggufs = InputFile.withExtension(path, ".gguf");
+      List<Path> ggufs =
+          InputFile.withExtension(path, ".gguf").stream()
+              .filter(file -> !GgufParts.isLaterPart(file))
+              .toList();
       if (ggufs.size() == 1) {
         return GgufModel.read(ggufs.getFirst(), arena);
       }
@@ -158,11 +163,12 @@ public final class Checkpoint implements AutoCloseable {
    * @return a new array, [hiddenSize]
    * @throws IllegalArgumentException when there is none of that name
    * @throws IllegalStateException after {@link #close()}
+   * @throws IOException when the file has become shorter since it was opened
    */
-  public float[] normScale(String name) {
+  public float[] normScale(String name) throws IOException {
     Tensor tensor = tensor(name);
     float[] scale = new float[Math.toIntExact(tensor.elements())];
-    tensor.type().dequantize(tensor.data(), 0, scale, 0, scale.length);
+    tensor.read(0, scale, 0, scale.length);
     if (!contents.normsIncludeOne()) {
       for (int i = 0; i < scale.length; i++) {
         scale[i] += 1;

@@ -79,13 +79,13 @@ public final class FormatFuzzer {
     }
   }
 
-  private static void use(Checkpoint checkpoint) {
+  private static void use(Checkpoint checkpoint) throws IOException {
     float[] values = new float[256];
     for (Tensor tensor : checkpoint.tensors()) {
       int size = tensor.type().blockSize();
       int count = (int) Math.min(values.length, tensor.elements()) / size * size;
-      tensor.type().dequantize(tensor.data(), 0, values, 0, count);
-      tensor.type().dequantize(tensor.data(), tensor.elements() - count, values, 0, count);
+      tensor.read(0, values, 0, count);
+      tensor.read(tensor.elements() - count, values, 0, count);
     }
     checkpoint.normScale("model.norm.weight");
     checkpoint.chatTemplate();

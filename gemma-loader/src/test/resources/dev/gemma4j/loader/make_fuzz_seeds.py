@@ -1,4 +1,4 @@
-"""Makes fuzz/: one model, as small as its vocabulary of 512 lets it be, in every format.
+"""Makes fuzz/ and split/: one model, as small as its vocabulary of 512 lets it be, in every format.
 
 Python 3 with numpy, torch and sentencepiece, run in this directory.
 Each directory of fuzz/ holds seeds for one format; fuzz/base is the rest of the model.
@@ -17,6 +17,13 @@ CONFIG = {
     "model_type": "gemma", "vocab_size": VOCAB, "hidden_size": HIDDEN, "intermediate_size": MLP,
     "num_hidden_layers": 1, "num_attention_heads": HEADS, "num_key_value_heads": 1,
     "head_dim": HEAD_DIM, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "eos_token_id": 1,
+}
+METADATA = {
+    "general.architecture": "gemma", "gemma.context_length": CONFIG["max_position_embeddings"],
+    "gemma.embedding_length": HIDDEN, "gemma.block_count": 1, "gemma.feed_forward_length": MLP,
+    "gemma.attention.head_count": HEADS, "gemma.attention.head_count_kv": 1,
+    "gemma.attention.key_length": HEAD_DIM, "gemma.attention.value_length": HEAD_DIM,
+    "gemma.attention.layer_norm_rms_epsilon": 1e-6,
 }
 SHAPES = {
     "model.embed_tokens.weight": ("token_embd.weight", [VOCAB, HIDDEN]),
@@ -59,7 +66,7 @@ def text(s):
     return struct.pack("<Q", len(raw)) + raw
 
 
-def gguf(weights, tokenizer, split=None):
+def gguf(weights, tokenizer, pairs):
     def value(v):
         if isinstance(v, str):
             return struct.pack("<I", 8) + text(v)
@@ -67,14 +74,6 @@ def gguf(weights, tokenizer, split=None):
             return struct.pack("<If", 6, v)
         return struct.pack("<II", 4, v)
 
-    c = CONFIG
-    pairs = {
-        "general.architecture": "gemma", "gemma.context_length": c["max_position_embeddings"],
-        "gemma.embedding_length": HIDDEN, "gemma.block_count": 1, "gemma.feed_forward_length": MLP,
-        "gemma.attention.head_count": HEADS, "gemma.attention.head_count_kv": 1,
-        "gemma.attention.key_length": HEAD_DIM, "gemma.attention.value_length": HEAD_DIM,
-        "gemma.attention.layer_norm_rms_epsilon": 1e-6,
-    }
     kv = b"".join(text(k) + value(v) for k, v in pairs.items())
     count = len(pairs)
     if tokenizer:
@@ -113,8 +112,15 @@ def main():
     write("fuzz/base/model.safetensors", tensors)
     write("fuzz/config/model", config)
     write("fuzz/safetensors/model", tensors)
-    write("fuzz/gguf/model", gguf(weights, None))
-    write("fuzz/gguf/tokenizer", gguf(weights, tokenizer))
+    write("fuzz/gguf/model", gguf(weights, None, METADATA))
+    write("fuzz/gguf/tokenizer", gguf(weights, tokenizer, METADATA))
+    write("split/whole.gguf", gguf(weights, None, METADATA))
+    names = list(weights)
+    for i, part in enumerate([names[:1], names[1:5], names[5:]]):
+        pairs = METADATA if i == 0 else {}
+        pairs = pairs | {"split.no": i, "split.count": 3, "split.tensors.count": len(names)}
+        write(f"split/model-{i + 1:05}-of-00003.gguf",
+              gguf({n: weights[n] for n in part}, None, pairs))
     os.makedirs("fuzz/sentencepiece", exist_ok=True)
     shutil.copy(MODEL, "fuzz/sentencepiece/bpe")
 
