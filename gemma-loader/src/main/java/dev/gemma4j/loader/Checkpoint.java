@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -51,6 +52,8 @@ public final class Checkpoint implements AutoCloseable {
    *           href="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md">format</a>), or any
    *           part of one that is split into files beside each other, or a directory that holds
    *           exactly one such model and no config.json
+   *       <li>a .ckpt file, as Google published Gemma for PyTorch, with tokenizer.model beside it
+   *           and, where its shapes do not say all, config.json; or a directory that holds one
    *     </ul>
    *
    * @throws MalformedFileException when a file does not hold what its format or the model asks for,
@@ -72,24 +75,26 @@ public final class Checkpoint implements AutoCloseable {
   private static Contents read(Path path, Arena arena) throws IOException {
     if (!Files.exists(path)) {
       throw Malformed.of(
-          path.toString(), "path", "nothing", "a model directory, .safetensors or .gguf file");
+          path.toString(),
+          "path",
+          "nothing",
+          "a model directory, .safetensors, .gguf or .ckpt file");
     }
     if (Files.isDirectory(path)) {
       if (Files.exists(path.resolve(HuggingFaceDirectory.CONFIG))) {
         return new HuggingFaceDirectory(path, arena).read();
       }
-      List<Path> ggufs =
-          InputFile.withExtension(path, ".gguf").stream()
-              .filter(file -> !GgufParts.isLaterPart(file))
-              .toList();
-      if (ggufs.size() == 1) {
-        return GgufModel.read(ggufs.getFirst(), arena);
+      List<Path> models = new ArrayList<>(InputFile.withExtension(path, ".gguf"));
+      models.removeIf(GgufParts::isLaterPart);
+      models.addAll(InputFile.withExtension(path, ".ckpt"));
+      if (models.size() == 1) {
+        return read(models.getFirst(), arena);
       }
       throw Malformed.of(
           path.toString(),
           HuggingFaceDirectory.CONFIG,
-          ggufs.isEmpty() ? "nothing" : "nothing, and " + ggufs.size() + " .gguf files",
-          "a config.json, or exactly one .gguf file");
+          models.isEmpty() ? "nothing" : "nothing, and " + models.size() + " .gguf or .ckpt files",
+          "a config.json, or exactly one .gguf or .ckpt file");
     }
     String name = path.toString();
     if (name.endsWith(".gguf")) {
@@ -97,14 +102,16 @@ public final class Checkpoint implements AutoCloseable {
     }
     if (name.endsWith(".safetensors")) {
       Path parent = path.toAbsolutePath().getParent();
-      Path directory = path.getParent() == null ? Path.of("") : path.getParent();
       if (parent == null || !Files.exists(parent.resolve(HuggingFaceDirectory.CONFIG))) {
         // A broken file is the more useful thing to hear of.
         SafetensorsReader.read(path, arena);
       }
-      return new HuggingFaceDirectory(directory, arena).read(path);
+      return HuggingFaceDirectory.of(path, arena).read(path);
     }
-    throw Malformed.of(name, "name", "another extension", "a .safetensors or .gguf file");
+    if (name.endsWith(".ckpt")) {
+      return TorchModel.read(path, arena);
+    }
+    throw Malformed.of(name, "name", "another extension", "a .safetensors, .gguf or .ckpt file");
   }
 
   /** The model's shape. */

@@ -17,6 +17,7 @@ public final class FormatFuzzer {
   enum Format {
     SAFETENSORS("model.safetensors"),
     GGUF("model.gguf"),
+    CKPT("model.ckpt"),
     CONFIG("config.json"),
     SENTENCEPIECE("tokenizer.model");
 
@@ -59,7 +60,7 @@ public final class FormatFuzzer {
     Path file = directory.resolve(format.file);
     Path opened =
         switch (format) {
-          case SAFETENSORS, GGUF -> file;
+          case SAFETENSORS, GGUF, CKPT -> file;
           case CONFIG, SENTENCEPIECE -> directory;
         };
     try {

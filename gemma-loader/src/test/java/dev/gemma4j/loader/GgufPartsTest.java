@@ -16,7 +16,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The split files hold the tensors of split/whole.gguf; made by make_fuzz_seeds.py. */
+/** The split files hold the tensors of split/whole.gguf; made by make_files.py. */
 class GgufPartsTest {
   @TempDir Path dir;
 
