@@ -44,8 +44,8 @@ public final class Checkpoint implements AutoCloseable {
    * @param path one of
    *     <ul>
    *       <li>a Hugging Face directory: config.json, model.safetensors or
-   *           model.safetensors.index.json with its shards, tokenizer.model, and optionally
-   *           generation_config.json and tokenizer_config.json
+   *           model.safetensors.index.json with its shards, tokenizer.model or else tokenizer.json,
+   *           and optionally generation_config.json and tokenizer_config.json
    *       <li>one .safetensors file in such a directory, which holds all tensors (<a
    *           href="https://github.com/huggingface/safetensors">format</a>)
    *       <li>a .gguf file, version 2 or 3, little-endian, of architecture gemma (<a
@@ -130,7 +130,10 @@ public final class Checkpoint implements AutoCloseable {
     Tokenizer tokenizer = contents.tokenizer();
     if (tokenizer == null) {
       throw Malformed.of(
-          contents.source(), "tokenizer", "nothing", "a tokenizer.model, or one in the metadata");
+          contents.source(),
+          "tokenizer",
+          "nothing",
+          "a tokenizer.model or tokenizer.json, or one in the metadata");
     }
     return tokenizer;
   }

@@ -145,7 +145,8 @@ final class HuggingFaceDirectory {
   private @Nullable Tokenizer tokenizer() throws IOException {
     Path model = directory.resolve("tokenizer.model");
     if (!Files.exists(model)) {
-      return null;
+      Path json = directory.resolve("tokenizer.json");
+      return Files.exists(json) ? TokenizerJson.read(json) : null;
     }
     InputFile.requireFile(model);
     try {

@@ -59,11 +59,16 @@ final class InputFile {
 
   /** The bytes of a file that configures, so that it has no reason to be large. */
   static byte[] readText(Path path) throws IOException {
+    return read(path, MAX_TEXT);
+  }
+
+  /** All bytes of a file of at most so many. */
+  static byte[] read(Path path, long max) throws IOException {
     requireFile(path);
     try {
       long size = Files.size(path);
-      if (size > MAX_TEXT) {
-        throw Malformed.of(path.toString(), "size", size + " bytes", "at most " + MAX_TEXT);
+      if (size > max) {
+        throw Malformed.of(path.toString(), "size", size + " bytes", "at most " + max);
       }
       return Files.readAllBytes(path);
     } catch (FileSystemException e) {

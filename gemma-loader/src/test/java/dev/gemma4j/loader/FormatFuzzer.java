@@ -19,7 +19,8 @@ public final class FormatFuzzer {
     GGUF("model.gguf"),
     CKPT("model.ckpt"),
     CONFIG("config.json"),
-    SENTENCEPIECE("tokenizer.model");
+    SENTENCEPIECE("tokenizer.model"),
+    TOKENIZER_JSON("tokenizer.json");
 
     final String file;
 
@@ -61,7 +62,7 @@ public final class FormatFuzzer {
     Path opened =
         switch (format) {
           case SAFETENSORS, GGUF, CKPT -> file;
-          case CONFIG, SENTENCEPIECE -> directory;
+          case CONFIG, SENTENCEPIECE, TOKENIZER_JSON -> directory;
         };
     try {
       Files.write(file, input);

@@ -205,6 +205,35 @@ def make_ckpts():
         shutil.copy(source + name, target + name)
 
 
+def tokenizer_json(tokenizer):
+    """As transformers converts a SentencePiece model, with Gemma's settings."""
+    n = tokenizer.get_piece_size()
+    vocab = {tokenizer.id_to_piece(i): i for i in range(n)}
+    pairs = [(p[:i], p[i:]) for p in vocab for i in range(1, len(p))
+             if p[:i] in vocab and p[i:] in vocab]
+    pairs.sort(key=lambda pair: -tokenizer.get_score(vocab["".join(pair)]))
+    user_defined = ["<start_of_turn>", "<end_of_turn>", "\n", "\u2581\u2581", "\u2581\u2581\u2581\u2581"]
+    added = [i for i in range(n) if tokenizer.is_control(i) or tokenizer.is_unknown(i)
+             or tokenizer.id_to_piece(i) in user_defined]
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": tokenizer.id_to_piece(i), "single_word": False,
+                          "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+                         for i in added],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": " "},
+                          "behavior": "MergedWithPrevious", "invert": False},
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>",
+                  "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": True,
+                  "byte_fallback": True, "ignore_merges": False, "vocab": vocab,
+                  "merges": [list(pair) for pair in pairs]},
+    }
+
+
 def main():
     random = numpy.random.default_rng(1)
     weights = {name: random.standard_normal(shape).astype("<f2")
@@ -226,6 +255,8 @@ def main():
         write(f"split/model-{i + 1:05}-of-00003.gguf",
               gguf({n: weights[n] for n in part}, None, pairs))
     write("fuzz/ckpt/model", saved(state_dict(weights)))
+    write("fuzz/tokenizer_json/bpe",
+          json.dumps(tokenizer_json(tokenizer), separators=(",", ":")).encode())
     make_ckpts()
     os.makedirs("fuzz/sentencepiece", exist_ok=True)
     shutil.copy(MODEL, "fuzz/sentencepiece/bpe")
