@@ -86,12 +86,8 @@ public final class WeightsBuilder {
       return type == null
           ? WeightConverter.runnable(stored, arena, pool)
           : WeightConverter.convert(stored, type, arena, pool);
-    } catch (InternalError e) {
-      throw tensor.shrunk(e);
-    } catch (IllegalStateException e) {
-      if (e.getCause() instanceof InternalError error) { // in a worker
-        throw tensor.shrunk(error);
-      }
+    } catch (InternalError | IllegalStateException e) { // the latter from a worker
+      checkpoint.checkFiles();
       throw e;
     }
   }

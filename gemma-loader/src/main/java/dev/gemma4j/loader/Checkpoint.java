@@ -26,7 +26,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
  *
  * Safe for any number of threads; whoever opens it closes it, after the last use of a tensor. The
  * files must not change while it is open: of one that becomes shorter, methods that throw
- * IOException report it, and other access to its tensors' data throws an {@link InternalError}.
+ * IOException report it, and other access to its tensors' data throws an {@link InternalError},
+ * upon which {@link #checkFiles} says which one.
  */
 public final class Checkpoint implements AutoCloseable {
   private final Arena arena;
@@ -185,6 +186,22 @@ public final class Checkpoint implements AutoCloseable {
       }
     }
     return scale;
+  }
+
+  /**
+   * Reads the end of every tensor: what to do once access to their data has thrown an
+   * InternalError.
+   *
+   * @throws IOException when a file has become shorter since it was opened
+   * @throws IllegalStateException after {@link #close()}
+   */
+  public void checkFiles() throws IOException {
+    for (Tensor tensor : tensors()) {
+      int block = tensor.type().blockSize();
+      if (tensor.elements() >= block) {
+        tensor.read(tensor.elements() - block, new float[block], 0, block);
+      }
+    }
   }
 
   /**

@@ -31,16 +31,8 @@ public record Tensor(
     try {
       type.dequantize(data, firstElement, target, targetOffset, count);
     } catch (InternalError e) {
-      throw shrunk(e);
+      throw InputFile.shrunk(file, e);
     }
-  }
-
-  /**
-   * What to throw for the error that access to {@link #data} raised because the file has become
-   * shorter; an error of another cause is thrown as it is.
-   */
-  public IOException shrunk(InternalError e) {
-    return InputFile.shrunk(file, e);
   }
 
   /** The product of the shape. */
