@@ -56,12 +56,12 @@ class ShrinkingFileTest {
   @ParameterizedTest
   @MethodSource("kernels")
   void whileItRuns(KernelType kernels) throws IOException {
-    int[] ids = new int[40];
-    for (String type : new String[] {"F32", "BF16", "F16", "Q8_0", "Q4_0"}) {
+    int[] ids = new int[20];
+    for (String type : new String[] {"BF16", "Q4_0"}) {
       Path file = model(type);
       LoadOptions options = LoadOptions.defaults().withThreads(2).withKernels(kernels);
       try (Gemma gemma = Gemma.load(file, options)) {
-        for (int round = 0; round < 300; round++) { // until it is compiled
+        for (int round = 0; round < 25; round++) { // so that kernels are compiled
           try (Session session = gemma.newSession()) {
             session.append(ids);
             assertThat(session.append(1).argmax()).isNotNegative();
