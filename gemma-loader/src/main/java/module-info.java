@@ -1,4 +1,4 @@
-/** Reads Gemma checkpoints: safetensors directories and GGUF files. */
+/** Reads Gemma checkpoints: safetensors directories, GGUF files and PyTorch checkpoints. */
 module dev.gemma4j.loader {
   requires transitive dev.gemma4j.tokenizer;
   requires com.fasterxml.jackson.core;

@@ -15,6 +15,7 @@ import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -29,8 +30,9 @@ import org.slf4j.LoggerFactory;
 
 /**
  * A loaded model: immutable weights, tokenizer and worker threads. Safe for any number of threads,
- * whose forward passes take turns. The only thing to close; whatever still uses it then gets an
- * {@link IllegalStateException}.
+ * whose forward passes take turns. The model's files must not change while it is open; a pass that
+ * finds one shorter throws an {@link UncheckedIOException}. The only thing to close; whatever still
+ * uses it then gets an {@link IllegalStateException}.
  *
  * <pre>{@code
  * try (Gemma gemma = Gemma.load(Path.of("gemma-2b-it"))) {
@@ -70,7 +72,7 @@ public final class Gemma implements AutoCloseable {
   /**
    * Loads a checkpoint with default options.
    *
-   * @param path a Hugging Face directory, a .safetensors file within one, or a .gguf file
+   * @param path a Hugging Face directory, a .safetensors file within one, a .gguf or a .ckpt file
    * @throws IOException when it cannot be read; a {@link MalformedFileException} names file, field,
    *     found and expected
    */
@@ -291,8 +293,21 @@ public final class Gemma implements AutoCloseable {
     try {
       requireOpen();
       forward.run(batch, cancelled);
+    } catch (InternalError | IllegalStateException e) { // the latter when a worker failed or closed
+      checkFiles();
+      throw e;
     } finally {
       turn.unlock();
+    }
+  }
+
+  private void checkFiles() {
+    try {
+      if (!closed) {
+        checkpoint.checkFiles();
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
   }
 

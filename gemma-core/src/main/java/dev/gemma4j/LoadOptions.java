@@ -3,7 +3,8 @@ package dev.gemma4j;
 /**
  * How a model is loaded.
  *
- * @param weights the type of the weights at run time
+ * @param weights the type of the weights at run time; {@link WeightType#AS_STORED} says what
+ *     becomes of stored types that have no kernels
  * @param threads of one forward pass, the caller's included; at least 1
  * @param contextLength the most positions of a session; 0 for what the model was made for
  * @param kernels which arithmetic

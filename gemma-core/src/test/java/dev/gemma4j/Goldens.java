@@ -24,7 +24,8 @@ final class Goldens {
           "gemma-gqa-f32",
           "gemma-mqa-bf16",
           "gemma-mha-bf16",
-          "gemma-gqa-bf16");
+          "gemma-gqa-bf16",
+          "gemma-mqa-ckpt"); // gemma-mqa-f32 as a PyTorch checkpoint
   static final List<String> GGUFS =
       List.of("mqa", "mha").stream()
           .flatMap(

@@ -121,7 +121,7 @@ final class InspectCommand extends Command {
           io.out()
               .printf(
                   Locale.ROOT,
-                  "  %-55s %-5s %-18s %14s%n",
+                  "  %-55s %-6s %-18s %14s%n",
                   t.get("name"),
                   t.get("type"),
                   t.get("shape"),

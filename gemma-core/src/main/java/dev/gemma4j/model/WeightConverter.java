@@ -7,6 +7,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Stores a matrix in another type, rounding as ggml's reference quantiser does
@@ -18,8 +20,84 @@ final class WeightConverter {
   private static final ValueLayout.OfFloat FLOAT =
       ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
   private static final int BLOCK = 32;
+  private static final float MAX_HALF = 65504;
 
   private WeightConverter() {}
+
+  /**
+   * The matrix as it is where kernels know its type; else in the smallest type that they know and
+   * that loses nothing to speak of. Q5_0, IQ4_NL and MXFP4 become Q8_0 with the same integers and
+   * scales. All others have products of two scales that no 32-block can hold, and become F16, or
+   * F32 where a value is too large for a half.
+   */
+  static Matrix runnable(Matrix source, Arena arena, WorkerPool pool) {
+    return switch (source.type()) {
+      case F32, F16, BF16, Q8_0, Q4_0 -> source;
+      case Q5_0, IQ4_NL, MXFP4 -> {
+        Matrix q8 = copyToQ8(source, arena, pool);
+        yield q8 == null ? convert(source, TensorType.F32, arena, pool) : q8;
+      }
+      case Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS ->
+          convert(source, fitsHalves(source, pool) ? TensorType.F16 : TensorType.F32, arena, pool);
+    };
+  }
+
+  /** Null when a scale is no half. */
+  private static @Nullable Matrix copyToQ8(Matrix source, Arena arena, WorkerPool pool) {
+    Matrix result = allocate(source, TensorType.Q8_0, arena);
+    AtomicBoolean exact = new AtomicBoolean(true);
+    rows(
+        source.rows(),
+        pool,
+        (from, to) -> {
+          for (int r = from; r < to && exact.get(); r++) {
+            long first = (long) r * source.cols();
+            if (!source
+                .type()
+                .copyToQ8(
+                    source.data(), first, result.data(), r * result.rowBytes(), source.cols())) {
+              exact.set(false);
+            }
+          }
+        });
+    return exact.get() ? result : null;
+  }
+
+  private static boolean fitsHalves(Matrix source, WorkerPool pool) {
+    AtomicBoolean fits = new AtomicBoolean(true);
+    rows(
+        source.rows(),
+        pool,
+        (from, to) -> {
+          float[] row = new float[source.cols()];
+          for (int r = from; r < to && fits.get(); r++) {
+            source.type().dequantize(source.data(), (long) r * row.length, row, 0, row.length);
+            float max = 0;
+            for (float value : row) {
+              max = Math.max(max, Math.abs(value)); // NaN stays
+            }
+            if (!(max <= MAX_HALF)) {
+              fits.set(false);
+            }
+          }
+        });
+    return fits.get();
+  }
+
+  private interface Rows {
+    void run(int from, int to);
+  }
+
+  private static void rows(int rows, WorkerPool pool, Rows task) {
+    pool.run(
+        (part, parts) ->
+            task.run((int) ((long) rows * part / parts), (int) ((long) rows * (part + 1) / parts)));
+  }
+
+  private static Matrix allocate(Matrix source, TensorType type, Arena arena) {
+    long size = type.byteSize((long) source.rows() * source.cols());
+    return new Matrix(type, source.rows(), source.cols(), arena.allocate(size, 64));
+  }
 
   /**
    * The matrix in the type asked for, newly allocated in the arena; itself when it has that type.
@@ -29,15 +107,15 @@ final class WeightConverter {
       return source;
     }
     int cols = source.cols();
-    MemorySegment target = arena.allocate(type.byteSize((long) source.rows() * cols), 64);
-    Matrix result = new Matrix(type, source.rows(), cols, target);
-    pool.run(
-        (part, parts) -> {
+    Matrix result = allocate(source, type, arena);
+    rows(
+        source.rows(),
+        pool,
+        (from, to) -> {
           float[] row = new float[cols];
-          int to = (int) ((long) source.rows() * (part + 1) / parts);
-          for (int r = (int) ((long) source.rows() * part / parts); r < to; r++) {
+          for (int r = from; r < to; r++) {
             source.type().dequantize(source.data(), (long) r * cols, row, 0, cols);
-            encode(row, type, target, r * result.rowBytes());
+            encode(row, type, result.data(), r * result.rowBytes());
           }
         });
     return result;

@@ -8,6 +8,7 @@ import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.Tensor;
 import dev.gemma4j.loader.TensorType;
 import dev.gemma4j.model.Weights.Layer;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
@@ -23,7 +24,7 @@ public final class WeightsBuilder {
   private final WorkerPool pool;
 
   /**
-   * @param type the type of all matrices, or null for the stored ones
+   * @param type the type of all matrices, or null for the stored ones as far as kernels know them
    * @param kernels for which the matrices are packed
    * @param arena owns what is converted or packed
    */
@@ -44,8 +45,9 @@ public final class WeightsBuilder {
    * Builds.
    *
    * @param progress told (done, total) steps
+   * @throws IOException when a file has become shorter since it was opened
    */
-  public Weights build(BiConsumer<Integer, Integer> progress) {
+  public Weights build(BiConsumer<Integer, Integer> progress) throws IOException {
     GemmaConfig config = checkpoint.config();
     int total = config.numLayers() + 1;
     progress.accept(0, total);
@@ -71,19 +73,12 @@ public final class WeightsBuilder {
         config, embedding, List.copyOf(layers), checkpoint.normScale("model.norm.weight"));
   }
 
-  private Matrix matrix(String name) {
+  private Matrix matrix(String name) throws IOException {
     Tensor tensor = checkpoint.tensor(name + ".weight");
     int rows = Math.toIntExact(tensor.shape().get(0));
     int cols = Math.toIntExact(tensor.shape().get(1));
     Matrix stored = new Matrix(tensor.type(), rows, cols, tensor.data());
-    if (type == null || type == tensor.type()) {
-      Matrix packed = kernels.pack(stored, arena, pool);
-      if (packed != stored && tensor.data().isMapped()) {
-        tensor.data().unload(); // else the file's pages count as this process's memory too
-      }
-      return packed;
-    }
-    if (cols % type.blockSize() != 0) {
+    if (type != null && cols % type.blockSize() != 0) {
       throw new IllegalArgumentException(
           tensor.file()
               + ": "
@@ -95,6 +90,19 @@ public final class WeightsBuilder {
               + " to store it as "
               + type);
     }
-    return kernels.pack(WeightConverter.convert(stored, type, arena, pool), arena, pool);
+    try {
+      Matrix converted =
+          type == null
+              ? WeightConverter.runnable(stored, arena, pool)
+              : WeightConverter.convert(stored, type, arena, pool);
+      Matrix packed = kernels.pack(converted, arena, pool);
+      if (packed != stored && tensor.data().isMapped()) {
+        tensor.data().unload(); // else the file's pages count as this process's memory too
+      }
+      return packed;
+    } catch (InternalError | IllegalStateException e) { // the latter from a worker
+      checkpoint.checkFiles();
+      throw e;
+    }
   }
 }

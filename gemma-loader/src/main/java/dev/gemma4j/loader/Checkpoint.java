@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -24,7 +25,9 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * }</pre>
  *
  * Safe for any number of threads; whoever opens it closes it, after the last use of a tensor. The
- * files must not change or shrink while it is open.
+ * files must not change while it is open: of one that becomes shorter, methods that throw
+ * IOException report it, and other access to its tensors' data throws an {@link InternalError},
+ * upon which {@link #checkFiles} says which one.
  */
 public final class Checkpoint implements AutoCloseable {
   private final Arena arena;
@@ -42,13 +45,16 @@ public final class Checkpoint implements AutoCloseable {
    * @param path one of
    *     <ul>
    *       <li>a Hugging Face directory: config.json, model.safetensors or
-   *           model.safetensors.index.json with its shards, tokenizer.model, and optionally
-   *           generation_config.json and tokenizer_config.json
+   *           model.safetensors.index.json with its shards, tokenizer.model or else tokenizer.json,
+   *           and optionally generation_config.json and tokenizer_config.json
    *       <li>one .safetensors file in such a directory, which holds all tensors (<a
    *           href="https://github.com/huggingface/safetensors">format</a>)
    *       <li>a .gguf file, version 2 or 3, little-endian, of architecture gemma (<a
-   *           href="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md">format</a>), or a
-   *           directory that holds exactly one of them and no config.json
+   *           href="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md">format</a>), or any
+   *           part of one that is split into files beside each other, or a directory that holds
+   *           exactly one such model and no config.json
+   *       <li>a .ckpt file, as Google published Gemma for PyTorch, with tokenizer.model beside it
+   *           and, where its shapes do not say all, config.json; or a directory that holds one
    *     </ul>
    *
    * @throws MalformedFileException when a file does not hold what its format or the model asks for,
@@ -70,21 +76,26 @@ public final class Checkpoint implements AutoCloseable {
   private static Contents read(Path path, Arena arena) throws IOException {
     if (!Files.exists(path)) {
       throw Malformed.of(
-          path.toString(), "path", "nothing", "a model directory, .safetensors or .gguf file");
+          path.toString(),
+          "path",
+          "nothing",
+          "a model directory, .safetensors, .gguf or .ckpt file");
     }
     if (Files.isDirectory(path)) {
       if (Files.exists(path.resolve(HuggingFaceDirectory.CONFIG))) {
         return new HuggingFaceDirectory(path, arena).read();
       }
-      List<Path> ggufs = InputFile.withExtension(path, ".gguf");
-      if (ggufs.size() == 1) {
-        return GgufModel.read(ggufs.getFirst(), arena);
+      List<Path> models = new ArrayList<>(InputFile.withExtension(path, ".gguf"));
+      models.removeIf(GgufParts::isLaterPart);
+      models.addAll(InputFile.withExtension(path, ".ckpt"));
+      if (models.size() == 1) {
+        return read(models.getFirst(), arena);
       }
       throw Malformed.of(
           path.toString(),
           HuggingFaceDirectory.CONFIG,
-          ggufs.isEmpty() ? "nothing" : "nothing, and " + ggufs.size() + " .gguf files",
-          "a config.json, or exactly one .gguf file");
+          models.isEmpty() ? "nothing" : "nothing, and " + models.size() + " .gguf or .ckpt files",
+          "a config.json, or exactly one .gguf or .ckpt file");
     }
     String name = path.toString();
     if (name.endsWith(".gguf")) {
@@ -92,14 +103,16 @@ public final class Checkpoint implements AutoCloseable {
     }
     if (name.endsWith(".safetensors")) {
       Path parent = path.toAbsolutePath().getParent();
-      Path directory = path.getParent() == null ? Path.of("") : path.getParent();
       if (parent == null || !Files.exists(parent.resolve(HuggingFaceDirectory.CONFIG))) {
         // A broken file is the more useful thing to hear of.
         SafetensorsReader.read(path, arena);
       }
-      return new HuggingFaceDirectory(directory, arena).read(path);
+      return HuggingFaceDirectory.of(path, arena).read(path);
     }
-    throw Malformed.of(name, "name", "another extension", "a .safetensors or .gguf file");
+    if (name.endsWith(".ckpt")) {
+      return TorchModel.read(path, arena);
+    }
+    throw Malformed.of(name, "name", "another extension", "a .safetensors, .gguf or .ckpt file");
   }
 
   /** The model's shape. */
@@ -118,7 +131,10 @@ public final class Checkpoint implements AutoCloseable {
     Tokenizer tokenizer = contents.tokenizer();
     if (tokenizer == null) {
       throw Malformed.of(
-          contents.source(), "tokenizer", "nothing", "a tokenizer.model, or one in the metadata");
+          contents.source(),
+          "tokenizer",
+          "nothing",
+          "a tokenizer.model or tokenizer.json, or one in the metadata");
     }
     return tokenizer;
   }
@@ -158,17 +174,34 @@ public final class Checkpoint implements AutoCloseable {
    * @return a new array, [hiddenSize]
    * @throws IllegalArgumentException when there is none of that name
    * @throws IllegalStateException after {@link #close()}
+   * @throws IOException when the file has become shorter since it was opened
    */
-  public float[] normScale(String name) {
+  public float[] normScale(String name) throws IOException {
     Tensor tensor = tensor(name);
     float[] scale = new float[Math.toIntExact(tensor.elements())];
-    tensor.type().dequantize(tensor.data(), 0, scale, 0, scale.length);
+    tensor.read(0, scale, 0, scale.length);
     if (!contents.normsIncludeOne()) {
       for (int i = 0; i < scale.length; i++) {
         scale[i] += 1;
       }
     }
     return scale;
+  }
+
+  /**
+   * Reads the end of every tensor: what to do once access to their data has thrown an
+   * InternalError.
+   *
+   * @throws IOException when a file has become shorter since it was opened
+   * @throws IllegalStateException after {@link #close()}
+   */
+  public void checkFiles() throws IOException {
+    for (Tensor tensor : tensors()) {
+      int block = tensor.type().blockSize();
+      if (tensor.elements() >= block) {
+        tensor.read(tensor.elements() - block, new float[block], 0, block);
+      }
+    }
   }
 
   /**

@@ -11,8 +11,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Understands a GGUF file as a Gemma model: its metadata keys and tensor names. llama.cpp's
- * converter stores 1 + weight for the norms, and leaves the rows of Q and K as they were.
+ * Understands a GGUF model as a Gemma: its metadata keys and tensor names. llama.cpp's converter
+ * stores 1 + weight for the norms, and leaves the rows of Q and K as they were.
  */
 final class GgufModel {
   private static final String TEMPLATE = "tokenizer.chat_template";
@@ -33,7 +33,7 @@ final class GgufModel {
   private GgufModel() {}
 
   static Contents read(Path path, Arena arena) throws IOException {
-    TensorFile file = GgufReader.read(path, arena);
+    TensorFile file = GgufParts.read(path, arena);
     Values metadata = new Values(path.toString(), file.metadata());
     GemmaConfig config = config(metadata, file);
     Map<String, Tensor> tensors = new LinkedHashMap<>();
@@ -66,10 +66,6 @@ final class GgufModel {
     if (!architecture.equals("gemma")) {
       throw metadata.wrong(
           "general.architecture", architecture, "\"gemma\" (Gemma 1; no other is supported)");
-    }
-    if (metadata.has("split.count") && metadata.integer("split.count") > 1) {
-      throw metadata.wrong(
-          "split.count", metadata.integer("split.count"), "a model in one file (merge the parts)");
     }
     String scaling = "gemma.rope.scaling.type";
     if (metadata.has(scaling) && !metadata.string(scaling).equals("none")) {

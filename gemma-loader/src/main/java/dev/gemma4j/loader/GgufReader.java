@@ -40,7 +40,7 @@ final class GgufReader {
   }
 
   static TensorFile read(Path path, Arena arena) throws IOException {
-    return new GgufReader(path.toString(), InputFile.map(path, arena)).read();
+    return InputFile.parse(path, arena, bytes -> new GgufReader(path.toString(), bytes).read());
   }
 
   private TensorFile read() throws MalformedFileException {

@@ -29,6 +29,16 @@ final class HuggingFaceDirectory {
     this.arena = arena;
   }
 
+  /** The directory that a file lies in. */
+  static HuggingFaceDirectory of(Path file, Arena arena) {
+    return new HuggingFaceDirectory(
+        file.getParent() == null ? Path.of("") : file.getParent(), arena);
+  }
+
+  Path config() {
+    return directory.resolve(CONFIG);
+  }
+
   /** Reads the weights that go by the usual names. */
   Contents read() throws IOException {
     Values config = Json.read(directory.resolve(CONFIG));
@@ -41,8 +51,15 @@ final class HuggingFaceDirectory {
     if (Files.exists(index)) {
       return contents(config, gemma, index, shards(Json.read(index)));
     }
+    List<Path> checkpoints = InputFile.withExtension(directory, ".ckpt");
+    if (checkpoints.size() == 1) {
+      return TorchModel.read(checkpoints.getFirst(), arena);
+    }
     throw Malformed.of(
-        directory.toString(), "weights", "no .safetensors of that name", SINGLE + " or " + INDEX);
+        directory.toString(),
+        "weights",
+        "no .safetensors of that name, " + checkpoints.size() + " .ckpt",
+        SINGLE + " or " + INDEX + ", or one .ckpt file");
   }
 
   /** Reads the weights from one file, the rest from the directory. */
@@ -54,6 +71,21 @@ final class HuggingFaceDirectory {
 
   private Contents contents(Values config, GemmaConfig gemma, Path file, TensorFile weights)
       throws IOException {
+    return contents(config, gemma, file, weights, UnaryOperator.identity());
+  }
+
+  /**
+   * The model of these weights with the directory's other files.
+   *
+   * @param config has the ids that end a text, unless other files do
+   */
+  Contents contents(
+      Values config,
+      GemmaConfig gemma,
+      Path file,
+      TensorFile weights,
+      UnaryOperator<String> fileName)
+      throws IOException {
     Tokenizer tokenizer = tokenizer();
     return new Contents(
         directory.toString(),
@@ -61,7 +93,7 @@ final class HuggingFaceDirectory {
         gemma,
         weights.tensors(),
         weights.unreadable(),
-        UnaryOperator.identity(),
+        fileName,
         false,
         tokenizer,
         eosIds(config, tokenizer),
@@ -113,7 +145,8 @@ final class HuggingFaceDirectory {
   private @Nullable Tokenizer tokenizer() throws IOException {
     Path model = directory.resolve("tokenizer.model");
     if (!Files.exists(model)) {
-      return null;
+      Path json = directory.resolve("tokenizer.json");
+      return Files.exists(json) ? TokenizerJson.read(json) : null;
     }
     InputFile.requireFile(model);
     try {

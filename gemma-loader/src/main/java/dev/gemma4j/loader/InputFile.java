@@ -28,13 +28,47 @@ final class InputFile {
     }
   }
 
+  /** Understands the bytes of a mapped file. */
+  interface Parser<T> {
+    T parse(MemorySegment bytes) throws IOException;
+  }
+
+  /** Maps a file and parses it; it may become shorter meanwhile. */
+  static <T> T parse(Path path, Arena arena, Parser<T> parser) throws IOException {
+    MemorySegment bytes = map(path, arena);
+    try {
+      return parser.parse(bytes);
+    } catch (InternalError e) {
+      throw shrunk(path.toString(), e);
+    }
+  }
+
+  /**
+   * What to throw for the error that reading a mapped page raises when the file no longer has it.
+   */
+  static IOException shrunk(String file, InternalError e) {
+    // The JVM's words; any other internal error is not ours to explain.
+    if (!String.valueOf(e.getMessage()).contains("unsafe memory access")) {
+      throw e;
+    }
+    IOException result =
+        Malformed.of(file, "size", "less than when it was opened", "a file that does not change");
+    result.initCause(e);
+    return result;
+  }
+
   /** The bytes of a file that configures, so that it has no reason to be large. */
   static byte[] readText(Path path) throws IOException {
+    return read(path, MAX_TEXT);
+  }
+
+  /** All bytes of a file of at most so many. */
+  static byte[] read(Path path, long max) throws IOException {
     requireFile(path);
     try {
       long size = Files.size(path);
-      if (size > MAX_TEXT) {
-        throw Malformed.of(path.toString(), "size", size + " bytes", "at most " + MAX_TEXT);
+      if (size > max) {
+        throw Malformed.of(path.toString(), "size", size + " bytes", "at most " + max);
       }
       return Files.readAllBytes(path);
     } catch (FileSystemException e) {

@@ -68,7 +68,8 @@ final class Json {
     return map;
   }
 
-  private static Object value(JsonParser parser) throws IOException {
+  /** The value that the parser is at. */
+  static Object value(JsonParser parser) throws IOException {
     return switch (parser.currentToken()) {
       case START_OBJECT -> object(parser);
       case START_ARRAY -> {

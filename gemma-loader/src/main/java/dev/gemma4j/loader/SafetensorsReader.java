@@ -68,7 +68,8 @@ final class SafetensorsReader {
   }
 
   static TensorFile read(Path path, Arena arena) throws IOException {
-    return new SafetensorsReader(path.toString(), InputFile.map(path, arena)).read();
+    return InputFile.parse(
+        path, arena, bytes -> new SafetensorsReader(path.toString(), bytes).read());
   }
 
   private TensorFile read() throws IOException {

@@ -1,5 +1,6 @@
 package dev.gemma4j.loader;
 
+import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -18,6 +19,20 @@ public record Tensor(
   /** Copies the shape. */
   public Tensor {
     shape = List.copyOf(shape);
+  }
+
+  /**
+   * Decodes values, see {@link TensorType#dequantize}.
+   *
+   * @throws IOException when the file has become shorter since it was opened
+   */
+  public void read(long firstElement, float[] target, int targetOffset, int count)
+      throws IOException {
+    try {
+      type.dequantize(data, firstElement, target, targetOffset, count);
+    } catch (InternalError e) {
+      throw InputFile.shrunk(file, e);
+    }
   }
 
   /** The product of the shape. */

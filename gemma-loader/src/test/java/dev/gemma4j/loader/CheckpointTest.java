@@ -135,8 +135,8 @@ class CheckpointTest {
         .isInstanceOf(MalformedFileException.class)
         .hasMessage(
             dir
-                + ": config.json: found nothing, and 2 .gguf files,"
-                + " expected a config.json, or exactly one .gguf file");
+                + ": config.json: found nothing, and 2 .gguf or .ckpt files,"
+                + " expected a config.json, or exactly one .gguf or .ckpt file");
   }
 
   @Test
@@ -146,7 +146,7 @@ class CheckpointTest {
     assertThatThrownBy(() -> Checkpoint.open(dir)).hasMessageContaining("config.json");
     Files.writeString(dir.resolve("weights.bin"), "");
     assertThatThrownBy(() -> Checkpoint.open(dir.resolve("weights.bin")))
-        .hasMessageContaining("expected a .safetensors or .gguf file");
+        .hasMessageContaining("expected a .safetensors, .gguf or .ckpt file");
     Files.copy(resource(MQA + "/config.json"), dir.resolve("config.json"));
     assertThatThrownBy(() -> Checkpoint.open(dir)).hasMessageContaining("model.safetensors");
     assertThatThrownBy(() -> Checkpoint.open(dir.resolve("model.safetensors")))

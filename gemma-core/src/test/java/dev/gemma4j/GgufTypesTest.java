@@ -1,0 +1,63 @@
+package dev.gemma4j;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.gemma4j.loader.TensorType;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Random;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * A model of each GGUF type gives the logits of its decoded weights, computed in F32 with scalar
+ * kernels. That they are decoded as ggml does is tested in gemma-loader.
+ */
+class GgufTypesTest {
+  @TempDir Path dir;
+
+  @ParameterizedTest
+  @CsvSource({
+    "Q4_0, 2, Q4_0",
+    "Q4_1, 3, F16",
+    "Q5_0, 6, Q8_0",
+    "Q5_1, 7, F16",
+    "Q8_0, 8, Q8_0",
+    "Q2_K, 10, F16",
+    "Q3_K, 11, F16",
+    "Q4_K, 12, F16",
+    "Q5_K, 13, F16",
+    "Q6_K, 14, F16",
+    "IQ4_NL, 20, Q8_0",
+    "IQ4_XS, 23, F16",
+    "MXFP4, 39, Q8_0",
+  })
+  void logitsAreThoseOfTheDecodedWeights(TensorType type, int number, String held)
+      throws IOException {
+    Path file = dir.resolve("typed.gguf");
+    Path floats = dir.resolve("floats.gguf");
+    TinyGguf.write(type, number, file, floats);
+    int[] ids = new Random(3).ints(20, 0, TinyGguf.VOCAB).toArray();
+    float[] expected = logits(floats, KernelType.SCALAR, "F32", ids);
+    float max = 0;
+    for (float logit : expected) {
+      max = Math.max(max, Math.abs(logit));
+    }
+    assertThat(max).isBetween(0.1f, 1000f);
+    for (KernelType kernels : Goldens.kernels()) {
+      float[] found = logits(file, kernels, held, ids);
+      ForwardGoldenTest.assertClose(found, expected, type + " " + kernels);
+    }
+  }
+
+  private static float[] logits(Path file, KernelType kernels, String held, int[] ids)
+      throws IOException {
+    LoadOptions options = LoadOptions.defaults().withThreads(2).withKernels(kernels);
+    try (Gemma gemma = Gemma.load(file, options);
+        Session session = gemma.newSession()) {
+      assertThat(gemma.weights()).isEqualTo(held);
+      return session.append(ids).toArray();
+    }
+  }
+}

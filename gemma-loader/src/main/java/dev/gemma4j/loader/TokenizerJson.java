@@ -1,0 +1,337 @@
+package dev.gemma4j.loader;
+
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
+import dev.gemma4j.tokenizer.MalformedFileException;
+import dev.gemma4j.tokenizer.PieceType;
+import dev.gemma4j.tokenizer.Tokenizer;
+import dev.gemma4j.tokenizer.Vocabulary;
+import java.io.CharConversionException;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Rebuilds the SentencePiece model that was converted into a tokenizer.json (<a
+ * href="https://github.com/huggingface/transformers/blob/main/src/transformers/convert_slow_tokenizer.py">how</a>).
+ *
+ * <p>The converter lists all pairs of pieces whose union is a piece, ordered by the union's score:
+ * scores are their order of appearance. A list that is not complete has other rules than
+ * SentencePiece, and is refused.
+ */
+final class TokenizerJson {
+  /** Twice Gemma 3's. */
+  private static final long MAX_BYTES = 64 << 20;
+
+  /** Several times the longest; the check of merges is quadratic in it. */
+  private static final int MAX_PIECE = 128;
+
+  /** Below all scores of merges, which a float holds exactly. */
+  private static final int MAX_MERGES = 1 << 24;
+
+  private static final String VOCAB = "model.vocab";
+  private static final String MERGES = "model.merges";
+  private static final String SPACE = "\u2581";
+  private static final List<String> CONTROLS = List.of("<pad>", "<eos>", "<bos>");
+
+  private final String file;
+  private final Map<String, Object> tokenizer = new HashMap<>();
+  private final Map<String, Object> model = new HashMap<>();
+  private final Map<String, Integer> vocab = new HashMap<>();
+  private final Map<String, Integer> ranks = new HashMap<>();
+  private int merges;
+
+  private TokenizerJson(String file) {
+    this.file = file;
+  }
+
+  static Tokenizer read(Path path) throws IOException {
+    TokenizerJson json = new TokenizerJson(path.toString());
+    try (JsonParser parser = Json.parser(InputFile.read(path, MAX_BYTES))) {
+      json.parse(parser);
+    } catch (JsonProcessingException | CharConversionException e) {
+      throw Json.malformed(json.file, e);
+    }
+    json.refuseOthers();
+    try {
+      return Tokenizer.of(json.vocabulary(), json.file);
+    } catch (MalformedFileException e) {
+      throw Malformed.of(e);
+    }
+  }
+
+  private void parse(JsonParser parser) throws IOException {
+    parser.nextToken();
+    expect(parser, JsonToken.START_OBJECT, "JSON");
+    while (parser.nextToken() != JsonToken.END_OBJECT) {
+      String key = parser.currentName();
+      parser.nextToken();
+      switch (key) {
+        case "model" -> model(parser);
+        case "added_tokens", "normalizer", "pre_tokenizer", "decoder" ->
+            tokenizer.put(key, Json.value(parser));
+        // Templates, truncation and padding are the business of who encodes.
+        default -> parser.skipChildren();
+      }
+    }
+    if (parser.nextToken() != null) {
+      throw Malformed.of(file, "JSON", "more after the object", "its end");
+    }
+  }
+
+  private void model(JsonParser parser) throws IOException {
+    expect(parser, JsonToken.START_OBJECT, "model");
+    while (parser.nextToken() != JsonToken.END_OBJECT) {
+      String key = parser.currentName();
+      parser.nextToken();
+      switch (key) {
+        case "vocab" -> vocab(parser);
+        case "merges" -> merges(parser);
+        default -> model.put(key, Json.value(parser));
+      }
+    }
+  }
+
+  private void vocab(JsonParser parser) throws IOException {
+    if (parser.currentToken() == JsonToken.START_ARRAY) {
+      parser.skipChildren(); // as of unigram models: their type is the better thing to complain of
+      return;
+    }
+    expect(parser, JsonToken.START_OBJECT, VOCAB);
+    while (parser.nextToken() != JsonToken.END_OBJECT) {
+      String piece = parser.currentName();
+      parser.nextToken();
+      expect(parser, JsonToken.VALUE_NUMBER_INT, VOCAB + "." + piece);
+      if (piece.length() > MAX_PIECE) {
+        throw Malformed.of(
+            file, VOCAB + "." + piece, piece.length() + " characters", "at most " + MAX_PIECE);
+      }
+      vocab.put(piece, parser.getIntValue());
+    }
+  }
+
+  /** Pairs as "a b", or as ["a", "b"] since tokenizers 0.20. */
+  private void merges(JsonParser parser) throws IOException {
+    expect(parser, JsonToken.START_ARRAY, MERGES);
+    while (parser.nextToken() != JsonToken.END_ARRAY) {
+      String union;
+      if (parser.currentToken() == JsonToken.START_ARRAY) {
+        union = text(parser) + text(parser);
+        parser.nextToken();
+        expect(parser, JsonToken.END_ARRAY, MERGES);
+      } else {
+        expect(parser, JsonToken.VALUE_STRING, MERGES);
+        union = parser.getText().replaceFirst(" ", "");
+      }
+      if (++merges > MAX_MERGES) {
+        throw Malformed.of(file, MERGES, "more", "at most " + MAX_MERGES);
+      }
+      ranks.putIfAbsent(union, ranks.size());
+    }
+  }
+
+  private String text(JsonParser parser) throws IOException {
+    parser.nextToken();
+    expect(parser, JsonToken.VALUE_STRING, MERGES);
+    return parser.getText();
+  }
+
+  private void expect(JsonParser parser, JsonToken expected, String field) throws IOException {
+    if (parser.currentToken() != expected) {
+      throw Malformed.of(file, field, String.valueOf(parser.getText()), expected.name());
+    }
+  }
+
+  /** Refuses by name what would give other ids than the SentencePiece model that is built. */
+  private void refuseOthers() throws MalformedFileException {
+    Values values = new Values(file, model);
+    String type = values.string("type");
+    if (!type.equals("BPE")) {
+      throw values.wrong("model.type", type, "\"BPE\"");
+    }
+    for (String key : List.of("dropout", "continuing_subword_prefix", "end_of_word_suffix")) {
+      if (values.has(key) && !"".equals(model.get(key))) {
+        throw values.wrong("model." + key, value(model, key), "null");
+      }
+    }
+    if (values.has("ignore_merges") && values.flag("ignore_merges", false)) {
+      throw values.wrong("model.ignore_merges", true, "false");
+    }
+    if (!type("normalizer", tokenizer).equals("Replace")
+        || !replaces(object("normalizer"), " ", SPACE)) {
+      throw other("normalizer", "Replace of spaces by U+2581");
+    }
+    // Gemma's own cuts at spaces, of which the normalizer leaves none.
+    if (!type("pre_tokenizer", tokenizer).isEmpty()
+        && !(type("pre_tokenizer", tokenizer).equals("Split")
+            && " ".equals(pattern(object("pre_tokenizer"))))) {
+      throw other("pre_tokenizer", "none, or Split at spaces");
+    }
+    if (!type("decoder", tokenizer).equals("Sequence")) {
+      throw other("decoder", "Sequence of Replace, ByteFallback and Fuse");
+    }
+    for (Object step : object("decoder").list("decoders")) {
+      Values decoder = new Values(file, tokenizer).object("decoder.decoders", step);
+      String name = decoder.string("type");
+      boolean known = name.equals("ByteFallback") || name.equals("Fuse");
+      if (!known && !(name.equals("Replace") && replaces(decoder, SPACE, " "))) {
+        throw decoder.wrong("decoder.decoders", name, "Replace of U+2581, ByteFallback and Fuse");
+      }
+    }
+  }
+
+  private MalformedFileException other(String key, String expected) throws MalformedFileException {
+    String type = type(key, tokenizer);
+    return Malformed.of(file, key, type.isEmpty() ? "nothing" : type, expected);
+  }
+
+  private static Object value(Map<String, Object> map, String key) {
+    return map.getOrDefault(key, Values.NULL);
+  }
+
+  private Values object(String key) throws MalformedFileException {
+    return new Values(file, tokenizer).object(key);
+  }
+
+  /** The type of a step, or nothing where it is null or left out. */
+  private String type(String key, Map<String, Object> map) throws MalformedFileException {
+    Values values = new Values(file, map);
+    return values.has(key) ? values.object(key).string("type") : "";
+  }
+
+  private static String pattern(Values step) throws MalformedFileException {
+    Values pattern = step.object("pattern");
+    return pattern.has("String") ? pattern.string("String") : "";
+  }
+
+  private static boolean replaces(Values step, String from, String to)
+      throws MalformedFileException {
+    return pattern(step).equals(from) && step.string("content").equals(to);
+  }
+
+  private Vocabulary vocabulary() throws MalformedFileException {
+    checkMerges();
+    List<String> pieces = pieces();
+    PieceType[] types = new PieceType[vocab.size()];
+    Arrays.fill(types, PieceType.NORMAL);
+    addedTokens(pieces, types);
+    types = Arrays.copyOf(types, pieces.size());
+    float[] scores = new float[pieces.size()];
+    for (int id = 0; id < scores.length; id++) {
+      scores[id] = -ranks.getOrDefault(pieces.get(id), MAX_MERGES);
+      types[id] = types[id] == null ? PieceType.USER_DEFINED : types[id];
+    }
+    Values values = new Values(file, model);
+    int unknown = vocab.getOrDefault(values.string("unk_token"), -1);
+    if (unknown < 0) {
+      throw values.wrong("model.unk_token", value(model, "unk_token"), "a piece");
+    }
+    types[unknown] = PieceType.UNKNOWN;
+    boolean byteFallback = values.flag("byte_fallback", false);
+    if (byteFallback) {
+      bytes(pieces, types);
+    }
+    return new Vocabulary(
+        pieces,
+        scores,
+        types,
+        Vocabulary.Algorithm.BPE,
+        control("<bos>", types),
+        control("<eos>", types),
+        control("<pad>", types),
+        false,
+        false,
+        true,
+        byteFallback,
+        new byte[0]);
+  }
+
+  private int control(String piece, PieceType[] types) {
+    int id = vocab.getOrDefault(piece, -1);
+    return id >= 0 && types[id] == PieceType.CONTROL ? id : -1;
+  }
+
+  private void checkMerges() throws MalformedFileException {
+    int possible = 0;
+    for (String piece : vocab.keySet()) {
+      for (int i = 1; i < piece.length(); i++) {
+        if (vocab.containsKey(piece.substring(0, i)) && vocab.containsKey(piece.substring(i))) {
+          possible++;
+        }
+      }
+    }
+    if (merges != possible || !vocab.keySet().containsAll(ranks.keySet())) {
+      throw Malformed.of(
+          file,
+          MERGES,
+          merges + ", of " + ranks.size() + " texts",
+          "the " + possible + " pairs of pieces whose union is a piece, as SentencePiece has it");
+    }
+  }
+
+  private List<String> pieces() throws MalformedFileException {
+    String[] pieces = new String[vocab.size()];
+    for (Map.Entry<String, Integer> entry : vocab.entrySet()) {
+      int id = entry.getValue();
+      if (id < 0 || id >= pieces.length || pieces[id] != null) {
+        throw Malformed.of(
+            file,
+            VOCAB + "." + entry.getKey(),
+            String.valueOf(id),
+            "an id below " + pieces.length + " that no other piece has");
+      }
+      pieces[id] = entry.getKey();
+    }
+    return new ArrayList<>(List.of(pieces));
+  }
+
+  /** Marks the added tokens, and appends those that the model's vocabulary lacks. */
+  private void addedTokens(List<String> pieces, PieceType[] types) throws MalformedFileException {
+    Values values = new Values(file, tokenizer);
+    if (!values.has("added_tokens")) {
+      return;
+    }
+    for (Object token : values.list("added_tokens")) {
+      Values added = values.object("added_tokens", token);
+      String content = added.string("content");
+      int id = added.integer("id");
+      for (String key : List.of("single_word", "lstrip", "rstrip")) {
+        if (added.flag(key, false)) {
+          throw added.wrong("added_tokens." + content + "." + key, true, "false");
+        }
+      }
+      if (vocab.getOrDefault(content, pieces.size()) != id) {
+        throw added.wrong(
+            "added_tokens." + content + ".id",
+            id,
+            String.valueOf(vocab.getOrDefault(content, pieces.size())));
+      }
+      if (id == pieces.size()) {
+        vocab.put(content, id);
+        pieces.add(content);
+      } else if (id < types.length) {
+        // Others that are called special too are user-defined in Gemma's own tokenizer.model.
+        types[id] = CONTROLS.contains(content) ? PieceType.CONTROL : PieceType.USER_DEFINED;
+      }
+    }
+  }
+
+  /** Gemma 1's file spells one of them, the tab, as the character that it stands for. */
+  private void bytes(List<String> pieces, PieceType[] types) {
+    int first = vocab.getOrDefault("<0x00>", -1);
+    for (int b = 0; b < 256 && first >= 0; b++) {
+      String name = String.format("<0x%02X>", b);
+      int id = vocab.getOrDefault(name, first + b);
+      if (id < pieces.size()
+          && (pieces.get(id).equals(name) || pieces.get(id).equals(String.valueOf((char) b)))) {
+        pieces.set(id, name);
+        types[id] = PieceType.BYTE;
+      }
+    }
+  }
+}

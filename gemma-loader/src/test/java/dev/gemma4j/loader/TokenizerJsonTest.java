@@ -1,0 +1,151 @@
+package dev.gemma4j.loader;
+
+import static dev.gemma4j.loader.TestFiles.copy;
+import static dev.gemma4j.loader.TestFiles.resource;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.gemma4j.tokenizer.MalformedFileException;
+import dev.gemma4j.tokenizer.PieceType;
+import dev.gemma4j.tokenizer.Tokenizer;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.zip.GZIPInputStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** The same ids and texts as sentencepiece with the tokenizer.model of the same vocabulary. */
+class TokenizerJsonTest {
+  private static final ObjectMapper MAPPER = new ObjectMapper();
+
+  @TempDir Path dir;
+
+  private static List<JsonNode> lines(String name) throws IOException {
+    List<JsonNode> result = new ArrayList<>();
+    try (InputStream file = Files.newInputStream(resource("tokenizer/" + name));
+        InputStream in = name.endsWith(".gz") ? new GZIPInputStream(file) : file) {
+      MAPPER.readerFor(JsonNode.class).<JsonNode>readValues(in).forEachRemaining(result::add);
+    }
+    assertThat(result).isNotEmpty();
+    return result;
+  }
+
+  private static int[] ids(JsonNode node) {
+    return MAPPER.convertValue(node, int[].class);
+  }
+
+  private static void check(Tokenizer tokenizer, String cases) throws IOException {
+    for (JsonNode c : lines(cases)) {
+      if (c.has("text")) {
+        String text = c.get("text").asText();
+        assertThat(tokenizer.encode(text)).as("'%s'", text).isEqualTo(ids(c.get("ids")));
+      }
+      assertThat(tokenizer.decode(ids(c.get("ids")))).isEqualTo(c.get("decoded").asText());
+    }
+  }
+
+  @Test
+  void gemmasOwnGivesTheIdsOfSentencePiece() throws IOException {
+    Path file = dir.resolve("tokenizer.json");
+    try (InputStream in = Files.newInputStream(resource("tokenizer/gemma1/tokenizer.json.gz"))) {
+      Files.copy(new GZIPInputStream(in), file);
+    }
+    Tokenizer tokenizer = TokenizerJson.read(file);
+    check(tokenizer, "gemma1/cases.jsonl.gz");
+    check(tokenizer, "gemma1/decode_cases.jsonl.gz");
+    assertThat(tokenizer.vocabSize()).isEqualTo(256_000);
+    assertThat(tokenizer.bosId()).isEqualTo(2);
+    assertThat(tokenizer.eosId()).isEqualTo(1);
+    assertThat(tokenizer.padId()).isZero();
+    assertThat(tokenizer.unkId()).isEqualTo(3);
+    assertThat(tokenizer.piece(226)).isEqualTo("<0x09>");
+    assertThat(tokenizer.type(226)).isEqualTo(PieceType.BYTE);
+    assertThat(tokenizer.type(106)).isEqualTo(PieceType.USER_DEFINED);
+  }
+
+  private Path json() throws IOException {
+    return Files.copy(resource("fuzz/tokenizer_json/bpe"), dir.resolve("tokenizer.json"));
+  }
+
+  @Test
+  void aDirectoryMayHaveItInsteadOfTheModel() throws IOException {
+    copy("forward/gemma-mqa-bf16", dir);
+    Tokenizer expected;
+    try (Checkpoint checkpoint = Checkpoint.open(dir)) {
+      expected = checkpoint.tokenizer();
+    }
+    Files.delete(dir.resolve("tokenizer.model"));
+    json();
+    try (Checkpoint checkpoint = Checkpoint.open(dir)) {
+      Tokenizer tokenizer = checkpoint.tokenizer();
+      check(tokenizer, "bpe_512.cases.jsonl");
+      for (int id = 0; id < expected.vocabSize(); id++) {
+        assertThat(tokenizer.piece(id)).isEqualTo(expected.piece(id));
+        assertThat(tokenizer.type(id)).as(expected.piece(id)).isEqualTo(expected.type(id));
+      }
+    }
+  }
+
+  @Test
+  void mergesMayBeTextsAndTokensMayFollowTheVocabulary() throws IOException {
+    Path file = json();
+    String json = Files.readString(file);
+    String texts = json.replaceAll("\\[\"([^\"]+)\",\"([^\"]+)\"]", "\"$1 $2\"");
+    assertThat(texts).isNotEqualTo(json);
+    Files.writeString(
+        file,
+        texts.replace(
+            "\"added_tokens\":[",
+            "\"added_tokens\":[{\"id\":512,\"content\":\"<image>\",\"special\":true},"));
+    Tokenizer tokenizer = TokenizerJson.read(file);
+    check(tokenizer, "bpe_512.cases.jsonl");
+    assertThat(tokenizer.encode("<image>")).containsExactly(512);
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '`',
+      value = {
+        "\"type\":\"BPE\" | \"type\":\"Unigram\" | model.type: found \"Unigram\", expected \"BPE\"",
+        "\"dropout\":null | \"dropout\":0.1 | model.dropout: found 0.1",
+        "\"end_of_word_suffix\":null | \"end_of_word_suffix\":\"</w>\" | model.end_of_word_suffix",
+        "\"ignore_merges\":false | \"ignore_merges\":true | model.ignore_merges: found true",
+        "\"unk_token\":\"<unk>\" | \"unk_token\":\"?!\" | model.unk_token: found \"?!\"",
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"} | {\"type\":\"NFKC\",\"x\":{} |"
+            + " normalizer: found NFKC",
+        "\"normalizer\": | \"x\": | normalizer: found nothing",
+        "\"type\":\"Split\" | \"type\":\"ByteLevel\" | pre_tokenizer: found ByteLevel",
+        "\"type\":\"ByteFallback\" | \"type\":\"Strip\" | decoder.decoders: found \"Strip\"",
+        "\"lstrip\":false | \"lstrip\":true | added_tokens.<pad>.lstrip: found true",
+        "\"id\":0, | \"id\":9, | added_tokens.<pad>.id: found 9, expected 0",
+        "\"<pad>\":0 | \"<pad>\":1 | found 1, expected an id below 512 that no other piece has",
+        "\"<pad>\":0 | \"<pad>\":-1 | model.vocab.<pad>: found -1",
+        "\"<pad>\":0 | \"<pad>\":99999999999 | JSON: found Numeric value",
+        "\"<pad>\":0 | \"<pad>\":\"0\" | model.vocab.<pad>: found 0, expected VALUE_NUMBER_INT",
+        "[\"t\",\"h\"], | `` | as SentencePiece has it",
+        "[\"t\",\"h\"], | [\"t\"], | model.merges: found ], expected VALUE_STRING",
+        "\"<0x00>\" | \"<0xzz>\" | no piece <0x00>",
+        "\"version\":\"1.0\" | \"model\":3 | model: found 3, expected START_OBJECT",
+      })
+  void refuses(String from, String to, String message) throws IOException {
+    Path file = json();
+    String text = Files.readString(file).replace(", ", ",").replace(": ", ":");
+    assertThat(text).contains(from);
+    Files.writeString(file, text.replace(from, to == null ? "" : to));
+    assertThatThrownBy(() -> TokenizerJson.read(file))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessageStartingWith(file + ": ")
+        .hasMessageContaining(message)
+        .message()
+        .hasLineCount(1);
+  }
+}
