@@ -1,5 +1,6 @@
 package dev.gemma4j;
 
+import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.sampling.LogitsProcessor;
 import dev.gemma4j.sampling.Sampler;
 import dev.gemma4j.sampling.Samplers;
@@ -15,6 +16,9 @@ import org.jspecify.annotations.Nullable;
  * @param processors change the logits first, in order
  * @param seed of the sampler's random numbers; null for a new one each time
  * @param stop the text ends before the first of these
+ * @param constraint what the text must look like; null for no limits. A text that maxTokens, the
+ *     context's end or a stop string cuts may be incomplete, as {@link Generation#finishReason}
+ *     says; one that ends with {@link FinishReason#EOS} is valid.
  * @param bos whether a text prompt gets the beginning-of-text token
  * @param ignoreEos whether to go on after an end-of-text token
  */
@@ -24,6 +28,7 @@ public record GenerationOptions(
     List<LogitsProcessor> processors,
     @Nullable Long seed,
     List<String> stop,
+    @Nullable Constraint constraint,
     boolean bos,
     boolean ignoreEos) {
   public GenerationOptions {
@@ -34,6 +39,9 @@ public record GenerationOptions(
     stop = List.copyOf(stop);
     if (stop.contains("")) {
       throw new IllegalArgumentException("a stop string must not be empty");
+    }
+    if (constraint != null && ignoreEos) {
+      throw new IllegalArgumentException("ignoreEos cannot be set with a constraint, which ends");
     }
   }
 
@@ -58,6 +66,7 @@ public record GenerationOptions(
     private boolean bos = true;
     private boolean ignoreEos;
     private @Nullable Sampler sampler;
+    private @Nullable Constraint constraint;
     private final List<String> stop = new ArrayList<>();
     private final List<LogitsProcessor> processors = new ArrayList<>();
 
@@ -109,6 +118,15 @@ public record GenerationOptions(
       return this;
     }
 
+    /**
+     * What the text must look like; none unless set. See {@link
+     * dev.gemma4j.constraint.Constraints}.
+     */
+    public Builder constraint(Constraint value) {
+      constraint = value;
+      return this;
+    }
+
     public Builder bos(boolean add) {
       bos = add;
       return this;
@@ -143,7 +161,7 @@ public record GenerationOptions(
       }
       all.addAll(processors);
       Sampler chosen = sampler == null ? Samplers.of(temperature, topK, topP, minP) : sampler;
-      return new GenerationOptions(maxTokens, chosen, all, seed, stop, bos, ignoreEos);
+      return new GenerationOptions(maxTokens, chosen, all, seed, stop, constraint, bos, ignoreEos);
     }
   }
 }

@@ -1,5 +1,7 @@
 package dev.gemma4j;
 
+import dev.gemma4j.constraint.Constraint;
+import dev.gemma4j.decoding.ConstrainedText;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.LogitsProcessor;
 import dev.gemma4j.tokenizer.StreamingDecoder;
@@ -29,6 +31,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private final RandomGenerator random;
   private final StreamingDecoder decoder;
   private final int longestStop;
+  private final @Nullable ConstrainedText constrained;
   private final List<Integer> ids = new ArrayList<>();
   private final StringBuilder text = new StringBuilder();
   private int emitted; // characters of text already handed out
@@ -55,6 +58,8 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.random = seed == null ? new SplittableRandom() : new SplittableRandom(seed);
     this.decoder = gemma.tokenizer().newStreamingDecoder();
     this.longestStop = options.stop().stream().mapToInt(String::length).max().orElse(0);
+    Constraint constraint = options.constraint();
+    this.constrained = constraint == null ? null : gemma.constrain(constraint, ends);
   }
 
   /** This stream itself: it can be walked once. */
@@ -97,22 +102,22 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (row == null) {
       return finish(FinishReason.LENGTH, null); // the context is full
     }
-    for (LogitsProcessor processor : options.processors()) {
-      processor.process(row, session.history());
-    }
-    int id = options.sampler().sample(row, random);
-    if (id < 0 || id >= row.size()) {
-      throw new IllegalStateException(
-          "the sampler returned " + id + ", expected an id in [0, " + row.size() + ")");
-    }
+    int id = choose(row);
     if (ends.contains(id) && !options.ignoreEos()) {
       return finish(FinishReason.EOS, id);
     }
     ids.add(id);
+    if (constrained != null) {
+      constrained.append(id);
+    }
     int searchFrom = Math.max(0, text.length() - longestStop + 1);
     text.append(decoder.push(id));
     if (cutAtStop(searchFrom)) {
       finish(FinishReason.STOP, null);
+      return emit(id, text.length());
+    }
+    if (constrained != null && constrained.isComplete()) {
+      finish(FinishReason.EOS, null); // nothing but the end could follow
       return emit(id, text.length());
     }
     if (ids.size() == options.maxTokens()) {
@@ -120,6 +125,30 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       return emit(id, text.length());
     }
     return emit(id, text.length() - heldBack());
+  }
+
+  private int choose(Logits row) {
+    // Before the processors, so that what they look at is possible, and after them, as the last
+    // word.
+    if (constrained != null) {
+      constrained.restrict(row);
+    }
+    for (LogitsProcessor processor : options.processors()) {
+      processor.process(row, session.history());
+    }
+    if (constrained != null && !options.processors().isEmpty()) {
+      constrained.restrict(row);
+    }
+    int id = options.sampler().sample(row, random);
+    if (id < 0 || id >= row.size()) {
+      throw new IllegalStateException(
+          "the sampler returned " + id + ", expected an id in [0, " + row.size() + ")");
+    }
+    if (constrained != null && !constrained.allows(id)) {
+      throw new IllegalStateException(
+          "token " + id + " was chosen, which the constraint forbids; the options contradict it");
+    }
+    return id;
   }
 
   /** The logits after the prompt or the last token, or null when no position is left. */
