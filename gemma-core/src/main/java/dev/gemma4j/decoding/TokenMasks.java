@@ -11,6 +11,7 @@ final class TokenMasks {
   private record Key(Constraint.State state, boolean atStart) {}
 
   private final TokenTries tries;
+  private final StateTable states = new StateTable();
   private final Map<Key, long[]> kept =
       new LinkedHashMap<>(16, 0.75f, true) {
         private static final long serialVersionUID = 1;
@@ -30,7 +31,7 @@ final class TokenMasks {
     Key key = new Key(state, atStart);
     long[] mask = kept.get(key);
     if (mask == null) {
-      mask = tries.get(atStart).allowed(state);
+      mask = tries.get(atStart).allowed(state, states);
       kept.put(key, mask);
     }
     return mask;

@@ -4,7 +4,6 @@ import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.util.Arrays;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The bytes of all pieces that stand for text, as a trie whose nodes lie in preorder: a walk is a
@@ -13,10 +12,10 @@ import org.jspecify.annotations.Nullable;
 final class TokenTrie {
   private final int vocabSize;
   private final byte[] labels; // by node, the byte that leads to it
-  private final int[] depths; // by node, from 1
+  private final int[] depths; // by node, the bytes above it
   private final int[] next; // by node, the first one that is not below it
-  private final int[] firstToken; // by node and for the end, into tokens
-  private final int[] tokens; // in the order of their bytes
+  private final int[] tokens; // by node, the one that ends there, else vocabSize
+  private final int[] twins; // pairs of tokens of the same bytes; only the first is in tokens
   private final int maxDepth;
 
   /**
@@ -38,37 +37,39 @@ final class TokenTrie {
       }
     }
     Arrays.sort(order, 0, count, (a, b) -> Arrays.compareUnsigned(texts[a], texts[b]));
-    tokens = new int[count];
-    byte[] labels = new byte[bytes];
-    int[] depths = new int[bytes];
-    int[] firstToken = new int[bytes + 1];
+    byte[] label = new byte[bytes];
+    int[] depth = new int[bytes];
+    int[] token = new int[bytes];
+    int[] same = new int[2 * count];
+    int pairs = 0;
     int nodes = 0;
     int deepest = 0;
-    byte[] previous = {};
     for (int i = 0; i < count; i++) {
       byte[] text = texts[order[i]];
-      tokens[i] = order[i];
-      int common = Arrays.mismatch(previous, text);
-      for (int d = common < 0 ? text.length : common; d < text.length; d++) {
-        labels[nodes] = text[d];
-        depths[nodes] = d + 1;
-        firstToken[nodes++] = i; // those of the nodes above come before
+      int common = i == 0 ? 0 : Arrays.mismatch(texts[order[i - 1]], text);
+      if (common < 0) {
+        same[pairs++] = token[nodes - 1];
+        same[pairs++] = order[i];
+        continue;
       }
-      firstToken[nodes] = i + 1;
-      previous = text;
+      for (int d = common; d < text.length; d++) {
+        label[nodes] = text[d];
+        depth[nodes] = d;
+        token[nodes++] = d == text.length - 1 ? order[i] : vocabSize;
+      }
       deepest = Math.max(deepest, text.length);
     }
-    this.labels = Arrays.copyOf(labels, nodes);
-    this.depths = Arrays.copyOf(depths, nodes);
-    this.firstToken = Arrays.copyOf(firstToken, nodes + 1);
+    labels = Arrays.copyOf(label, nodes);
+    depths = Arrays.copyOf(depth, nodes);
+    tokens = Arrays.copyOf(token, nodes);
+    twins = Arrays.copyOf(same, pairs);
     maxDepth = deepest;
     next = new int[nodes];
-    int[] lastAt = new int[deepest + 2]; // by depth, the node whose end is not yet known
-    Arrays.fill(lastAt, nodes);
+    int[] following = new int[deepest + 1]; // by depth, the next node that is no deeper
+    Arrays.fill(following, nodes);
     for (int node = nodes - 1; node >= 0; node--) {
-      int depth = depths[node];
-      next[node] = lastAt[depth];
-      Arrays.fill(lastAt, depth, deepest + 2, node);
+      next[node] = following[depths[node]];
+      Arrays.fill(following, depths[node], deepest + 1, node);
     }
   }
 
@@ -85,25 +86,34 @@ final class TokenTrie {
         : bytes;
   }
 
-  /** The tokens that may follow in a state, as bits by id. */
-  long[] allowed(Constraint.State state) {
-    long[] allowed = new long[(vocabSize + 63) / 64];
-    Constraint.@Nullable State[] path = new Constraint.State[maxDepth + 1];
-    path[0] = state;
+  /**
+   * The tokens that may follow in a state, as bits by id.
+   *
+   * @param states of the state's constraint
+   */
+  long[] allowed(Constraint.State state, StateTable states) {
+    long[] allowed = new long[vocabSize / 64 + 1];
+    int[] path = new int[maxDepth + 1]; // states by depth
+    path[0] = states.begin(state);
     for (int node = 0; node < labels.length; ) {
       int depth = depths[node];
-      Constraint.State above = path[depth - 1];
-      Constraint.State reached = above == null ? null : above.next(labels[node] & 0xff);
-      if (reached == null) {
+      int reached = states.next(path[depth], labels[node] & 0xff);
+      path[depth + 1] = reached;
+      if (reached == StateTable.DEAD) {
         node = next[node];
       } else {
-        path[depth] = reached;
-        for (int i = firstToken[node]; i < firstToken[node + 1]; i++) {
-          allowed[tokens[i] >> 6] |= 1L << tokens[i];
-        }
-        node++;
+        // Where no token ends the bit is one that nobody reads: cheaper than a branch that is
+        // taken half the time.
+        int token = tokens[node++];
+        allowed[token >> 6] |= 1L << token;
       }
     }
+    for (int i = 0; i < twins.length; i += 2) {
+      if ((allowed[twins[i] >> 6] >>> twins[i] & 1) != 0) {
+        allowed[twins[i + 1] >> 6] |= 1L << twins[i + 1];
+      }
+    }
+    allowed[vocabSize >> 6] &= ~(1L << vocabSize);
     return allowed;
   }
 }
