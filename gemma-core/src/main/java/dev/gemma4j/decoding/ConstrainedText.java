@@ -30,6 +30,21 @@ public final class ConstrainedText {
     look();
   }
 
+  private ConstrainedText(ConstrainedText other) {
+    this.tokenizer = other.tokenizer;
+    this.masks = other.masks;
+    this.ends = other.ends;
+    this.state = other.state;
+    this.atStart = other.atStart;
+    this.allowed = other.allowed;
+    this.complete = other.complete;
+  }
+
+  /** The same text, to go on in its own way. */
+  public ConstrainedText fork() {
+    return new ConstrainedText(this);
+  }
+
   private void look() {
     boolean continues = false;
     for (long word : allowed) {
