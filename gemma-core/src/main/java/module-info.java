@@ -4,6 +4,7 @@
  */
 module dev.gemma4j {
   requires transitive dev.gemma4j.loader;
+  requires com.fasterxml.jackson.core;
   requires org.slf4j;
   requires static transitive org.jspecify;
   // Absent unless the JVM runs with --add-modules jdk.incubator.vector; the scalar kernels serve
@@ -11,5 +12,6 @@ module dev.gemma4j {
   requires static jdk.incubator.vector;
 
   exports dev.gemma4j;
+  exports dev.gemma4j.constraint;
   exports dev.gemma4j.sampling;
 }

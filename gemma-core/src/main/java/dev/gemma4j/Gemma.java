@@ -1,5 +1,8 @@
 package dev.gemma4j;
 
+import dev.gemma4j.constraint.Constraint;
+import dev.gemma4j.decoding.ConstrainedText;
+import dev.gemma4j.decoding.TokenTries;
 import dev.gemma4j.kernel.KernelProvider;
 import dev.gemma4j.kernel.Kernels;
 import dev.gemma4j.kernel.WorkerPool;
@@ -52,6 +55,7 @@ public final class Gemma implements AutoCloseable {
   private final int contextLength;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
+  private @Nullable TokenTries tries; // guarded by turn
 
   private Gemma(
       Checkpoint checkpoint,
@@ -214,6 +218,21 @@ public final class Gemma implements AutoCloseable {
       ends.add(ChatTemplate.endOfTurn(tokenizer()));
     }
     return new TokenStream(this, newSession(), true, ids, ends, options);
+  }
+
+  /** Where a text under a constraint begins. */
+  ConstrainedText constrain(Constraint constraint, Set<Integer> ends) {
+    TokenTries found;
+    turn.lock();
+    try {
+      if (tries == null) {
+        tries = new TokenTries(tokenizer());
+      }
+      found = tries;
+    } finally {
+      turn.unlock();
+    }
+    return new ConstrainedText(constraint, found, ends);
   }
 
   Set<Integer> endIds() {

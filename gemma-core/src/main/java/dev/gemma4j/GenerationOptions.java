@@ -1,6 +1,8 @@
 package dev.gemma4j;
 
+import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.sampling.LogitsProcessor;
+import dev.gemma4j.sampling.LogitsProcessors;
 import dev.gemma4j.sampling.Sampler;
 import dev.gemma4j.sampling.Samplers;
 import java.util.ArrayList;
@@ -15,6 +17,11 @@ import org.jspecify.annotations.Nullable;
  * @param processors change the logits first, in order
  * @param seed of the sampler's random numbers; null for a new one each time
  * @param stop the text ends before the first of these
+ * @param constraint what the text must look like; null for no limits. A text that maxTokens, the
+ *     context's end or a stop string cuts may be incomplete, as {@link Generation#finishReason}
+ *     says; one that ends with {@link FinishReason#EOS} is valid.
+ * @param logProbabilities how many alternatives to each token to report with their probabilities;
+ *     -1 to report nothing
  * @param bos whether a text prompt gets the beginning-of-text token
  * @param ignoreEos whether to go on after an end-of-text token
  */
@@ -24,17 +31,31 @@ public record GenerationOptions(
     List<LogitsProcessor> processors,
     @Nullable Long seed,
     List<String> stop,
+    @Nullable Constraint constraint,
+    int logProbabilities,
     boolean bos,
     boolean ignoreEos) {
   public GenerationOptions {
     if (maxTokens < 0) {
       throw new IllegalArgumentException("maxTokens must be 0 or more, but is " + maxTokens);
     }
+    if (logProbabilities < -1) {
+      throw new IllegalArgumentException(
+          "logProbabilities must be 0 or more, but is " + logProbabilities);
+    }
     processors = List.copyOf(processors);
     stop = List.copyOf(stop);
     if (stop.contains("")) {
       throw new IllegalArgumentException("a stop string must not be empty");
     }
+    if (constraint != null && ignoreEos) {
+      throw new IllegalArgumentException("ignoreEos cannot be set with a constraint, which ends");
+    }
+  }
+
+  GenerationOptions withSeed(long value) {
+    return new GenerationOptions(
+        maxTokens, sampler, processors, value, stop, constraint, logProbabilities, bos, ignoreEos);
   }
 
   /** 256 tokens, temperature 0.8, top-p 0.95. */
@@ -58,6 +79,11 @@ public record GenerationOptions(
     private boolean bos = true;
     private boolean ignoreEos;
     private @Nullable Sampler sampler;
+    private @Nullable Constraint constraint;
+    private float frequencyPenalty;
+    private float presencePenalty;
+    private float typical = 1;
+    private int logProbabilities = -1;
     private final List<String> stop = new ArrayList<>();
     private final List<LogitsProcessor> processors = new ArrayList<>();
 
@@ -98,6 +124,35 @@ public record GenerationOptions(
       return this;
     }
 
+    /** See {@link LogitsProcessors#frequencyPenalty}; 0 unless set. */
+    public Builder frequencyPenalty(float penalty) {
+      frequencyPenalty = penalty;
+      return this;
+    }
+
+    /** See {@link LogitsProcessors#presencePenalty}; 0 unless set. */
+    public Builder presencePenalty(float penalty) {
+      presencePenalty = penalty;
+      return this;
+    }
+
+    /** See {@link LogitsProcessors#typical}; in (0, 1], 1 unless set. */
+    public Builder typical(float mass) {
+      typical = mass;
+      return this;
+    }
+
+    /**
+     * Reports each token's probability and those of the {@code n} most probable ones in its place;
+     * not reported unless set.
+     *
+     * @param n 0 or more
+     */
+    public Builder logProbabilities(int n) {
+      logProbabilities = n;
+      return this;
+    }
+
     public Builder seed(long value) {
       seed = value;
       return this;
@@ -106,6 +161,15 @@ public record GenerationOptions(
     /** Adds stop strings. */
     public Builder stop(String... strings) {
       stop.addAll(List.of(strings));
+      return this;
+    }
+
+    /**
+     * What the text must look like; none unless set. See {@link
+     * dev.gemma4j.constraint.Constraints}.
+     */
+    public Builder constraint(Constraint value) {
+      constraint = value;
       return this;
     }
 
@@ -125,7 +189,7 @@ public record GenerationOptions(
       return this;
     }
 
-    /** Adds a processor, which runs after the repetition penalty. */
+    /** Adds a processor, which runs after the penalties and before the typical limit. */
     public Builder processor(LogitsProcessor processor) {
       processors.add(processor);
       return this;
@@ -141,9 +205,19 @@ public record GenerationOptions(
       if (repetitionPenalty != 1) {
         all.add(LogitsProcessor.repetitionPenalty(repetitionPenalty));
       }
+      if (frequencyPenalty != 0) {
+        all.add(LogitsProcessors.frequencyPenalty(frequencyPenalty));
+      }
+      if (presencePenalty != 0) {
+        all.add(LogitsProcessors.presencePenalty(presencePenalty));
+      }
       all.addAll(processors);
+      if (typical != 1) {
+        all.add(LogitsProcessors.typical(typical));
+      }
       Sampler chosen = sampler == null ? Samplers.of(temperature, topK, topP, minP) : sampler;
-      return new GenerationOptions(maxTokens, chosen, all, seed, stop, bos, ignoreEos);
+      return new GenerationOptions(
+          maxTokens, chosen, all, seed, stop, constraint, logProbabilities, bos, ignoreEos);
     }
   }
 }

@@ -1,7 +1,10 @@
 package dev.gemma4j;
 
+import dev.gemma4j.constraint.Constraint;
+import dev.gemma4j.decoding.ConstrainedText;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.LogitsProcessor;
+import dev.gemma4j.sampling.Sampler;
 import dev.gemma4j.tokenizer.StreamingDecoder;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -29,6 +32,10 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private final RandomGenerator random;
   private final StreamingDecoder decoder;
   private final int longestStop;
+  private final @Nullable ConstrainedText constrained;
+  private final Sampler sampler;
+  private final List<TokenLogProbabilities> logProbabilities = new ArrayList<>();
+  private @Nullable TokenLogProbabilities last; // of the token that is being made
   private final List<Integer> ids = new ArrayList<>();
   private final StringBuilder text = new StringBuilder();
   private int emitted; // characters of text already handed out
@@ -55,6 +62,17 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.random = seed == null ? new SplittableRandom() : new SplittableRandom(seed);
     this.decoder = gemma.tokenizer().newStreamingDecoder();
     this.longestStop = options.stop().stream().mapToInt(String::length).max().orElse(0);
+    this.sampler = options.sampler().newText();
+    this.constrained = constrain(options.constraint());
+  }
+
+  private @Nullable ConstrainedText constrain(@Nullable Constraint constraint) {
+    try {
+      return constraint == null ? null : gemma.constrain(constraint, ends);
+    } catch (RuntimeException e) { // of a constraint that the vocabulary cannot begin
+      release();
+      throw e;
+    }
   }
 
   /** This stream itself: it can be walked once. */
@@ -97,22 +115,25 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (row == null) {
       return finish(FinishReason.LENGTH, null); // the context is full
     }
-    for (LogitsProcessor processor : options.processors()) {
-      processor.process(row, session.history());
-    }
-    int id = options.sampler().sample(row, random);
-    if (id < 0 || id >= row.size()) {
-      throw new IllegalStateException(
-          "the sampler returned " + id + ", expected an id in [0, " + row.size() + ")");
-    }
+    int id = choose(row);
     if (ends.contains(id) && !options.ignoreEos()) {
       return finish(FinishReason.EOS, id);
     }
     ids.add(id);
+    if (last != null) {
+      logProbabilities.add(last);
+    }
+    if (constrained != null) {
+      constrained.append(id);
+    }
     int searchFrom = Math.max(0, text.length() - longestStop + 1);
     text.append(decoder.push(id));
     if (cutAtStop(searchFrom)) {
       finish(FinishReason.STOP, null);
+      return emit(id, text.length());
+    }
+    if (constrained != null && constrained.isComplete()) {
+      finish(FinishReason.EOS, null); // nothing but the end could follow
       return emit(id, text.length());
     }
     if (ids.size() == options.maxTokens()) {
@@ -120,6 +141,32 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       return emit(id, text.length());
     }
     return emit(id, text.length() - heldBack());
+  }
+
+  private int choose(Logits row) {
+    float[] logs = options.logProbabilities() < 0 ? null : row.logSoftmax();
+    // Before the processors, so that what they look at is possible, and after them, as the last
+    // word.
+    if (constrained != null) {
+      constrained.restrict(row);
+    }
+    for (LogitsProcessor processor : options.processors()) {
+      processor.process(row, session.history());
+    }
+    if (constrained != null && !options.processors().isEmpty()) {
+      constrained.restrict(row);
+    }
+    int id = sampler.sample(row, random);
+    if (id < 0 || id >= row.size()) {
+      throw new IllegalStateException(
+          "the sampler returned " + id + ", expected an id in [0, " + row.size() + ")");
+    }
+    if (constrained != null && !constrained.allows(id)) {
+      throw new IllegalStateException(
+          "token " + id + " was chosen, which the constraint forbids; the options contradict it");
+    }
+    last = logs == null ? null : TokenLogProbabilities.of(logs, id, options.logProbabilities());
+    return id;
   }
 
   /** The logits after the prompt or the last token, or null when no position is left. */
@@ -147,7 +194,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     end = Math.max(end, emitted);
     String piece = text.substring(emitted, end);
     emitted = end;
-    return new Token(id, piece);
+    return new Token(id, piece, last);
   }
 
   /** Ends the generation; text that was held back still comes, with the token that ended it. */
@@ -218,7 +265,8 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
             prompt.length,
             ids.size(),
             Duration.ofNanos(prefillNanos),
-            Duration.ofNanos(decodeNanos)));
+            Duration.ofNanos(decodeNanos)),
+        logProbabilities);
   }
 
   private void release() {

@@ -11,4 +11,12 @@ public interface Sampler {
    * @param random the generation's own source, seeded by its options
    */
   int sample(Logits logits, RandomGenerator random);
+
+  /**
+   * The sampler of one new text: itself, unless it remembers something from token to token. Each
+   * generation calls it once, so that one set of options serves many at a time.
+   */
+  default Sampler newText() {
+    return this;
+  }
 }

@@ -3,7 +3,7 @@ package dev.gemma4j.sampling;
 import java.util.Arrays;
 import java.util.random.RandomGenerator;
 
-/** The usual samplers. All are immutable and safe to share. */
+/** The usual samplers. All but {@link #mirostat} are immutable and safe to share. */
 public final class Samplers {
   private Samplers() {}
 
@@ -54,6 +54,68 @@ public final class Samplers {
     return temperature == 0
         ? greedy()
         : (logits, random) -> sample(logits, random, temperature, topK, topP, minP);
+  }
+
+  /**
+   * Mirostat 2.0 (https://arxiv.org/abs/2007.14966, algorithm 2): forbids tokens of more than
+   * {@code mu} bits of surprise, and moves {@code mu}, at first {@code 2 * tau}, after each token
+   * so that the text's mean surprise becomes {@code tau}. It remembers {@code mu}: generations each
+   * take a {@linkplain Sampler#newText new one}; in a decoding loop of one's own, so must each
+   * text.
+   *
+   * @param tau the aim in bits per token, above 0; 5 is usual
+   * @param eta the learning rate, in (0, 1]; 0.1 is usual
+   */
+  public static Sampler mirostat(float tau, float eta) {
+    check(tau > 0 && tau <= Float.MAX_VALUE, "tau", "above 0", tau);
+    check(eta > 0 && eta <= 1, "eta", "in (0, 1]", eta);
+    return new Mirostat(tau, eta);
+  }
+
+  /**
+   * XTC, "exclude top choices" (<a
+   * href="https://github.com/oobabooga/text-generation-webui/pull/6335">p-e-w, 2024</a>, and
+   * llama.cpp): sometimes forbids all tokens of at least {@code threshold} but the least probable
+   * of them, for less usual texts. It looks at the distribution before the next sampler's
+   * temperature.
+   *
+   * @param probability of doing so at a token, in [0, 1]; 0.5 is usual
+   * @param threshold a probability in (0, 1]; 0.1 is usual, above 0.5 there is never a second one
+   * @param next chooses from what is left
+   */
+  public static Sampler xtc(float probability, float threshold, Sampler next) {
+    check(probability >= 0 && probability <= 1, "probability", "in [0, 1]", probability);
+    check(threshold > 0 && threshold <= 1, "threshold", "in (0, 1]", threshold);
+    return new Sampler() {
+      @Override
+      public int sample(Logits logits, RandomGenerator random) {
+        if (random.nextDouble() < probability) {
+          excludeTopChoices(logits, threshold);
+        }
+        return next.sample(logits, random);
+      }
+
+      @Override
+      public Sampler newText() {
+        return xtc(probability, threshold, next.newText());
+      }
+    };
+  }
+
+  private static void excludeTopChoices(Logits logits, float threshold) {
+    float[] logs = logits.logSoftmax();
+    double floor = Math.log(threshold);
+    int least = -1;
+    for (int id = 0; id < logs.length; id++) {
+      if (logs[id] >= floor && (least < 0 || logs[id] <= logs[least])) {
+        least = id; // among equals the last, as the first ranks above it
+      }
+    }
+    for (int id = 0; id < logs.length; id++) {
+      if (logs[id] >= floor && id != least) {
+        logits.set(id, Float.NEGATIVE_INFINITY);
+      }
+    }
   }
 
   private static void check(boolean ok, String name, String range, Number value) {

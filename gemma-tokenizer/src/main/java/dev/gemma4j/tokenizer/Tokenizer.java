@@ -275,7 +275,25 @@ public final class Tokenizer {
     return new StreamingDecoder(this);
   }
 
-  boolean dropsLeadingSpace() {
+  /**
+   * The bytes that a piece adds to a decoded text: the UTF-8 of its characters, the one byte of a
+   * byte piece, nothing for a control piece.
+   */
+  public byte[] bytes(int id) {
+    int value = byteValue(id);
+    return value >= 0 ? new byte[] {(byte) value} : surface(id).getBytes(StandardCharsets.UTF_8);
+  }
+
+  /**
+   * Whether a piece steers the model instead of standing for text, as {@code <start_of_turn>} does:
+   * {@link #encodeLiteral} never gives it.
+   */
+  public boolean isMarker(int id) {
+    return markers[check(id)] || type(id) == PieceType.CONTROL;
+  }
+
+  /** Whether decoding drops a space at the beginning of the text, unless a byte piece brings it. */
+  public boolean dropsLeadingSpace() {
     return vocabulary.addDummyPrefix() || vocabulary.removeExtraWhitespaces();
   }
 

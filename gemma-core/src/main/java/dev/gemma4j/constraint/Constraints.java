@@ -1,0 +1,73 @@
+package dev.gemma4j.constraint;
+
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The usual constraints. Compile one once and share it: all are immutable and safe for any number
+ * of threads and generations.
+ */
+public final class Constraints {
+  private Constraints() {}
+
+  /**
+   * Exactly one of some texts.
+   *
+   * @throws IllegalArgumentException when there are none
+   */
+  public static Constraint choice(String... texts) {
+    if (texts.length == 0) {
+      throw new IllegalArgumentException("expected at least one choice");
+    }
+    List<Expression> options =
+        List.of(texts).stream().<Expression>map(Expression.Literal::new).toList();
+    return new Automaton(new Expression.Choice(options), Map.of());
+  }
+
+  /**
+   * A text that matches a regular expression as a whole, as {@link String#matches} tests it.
+   * Understood are characters, {@code .}, classes such as {@code [a-z_]} and {@code [^"]}, the
+   * ASCII classes {@code \d \D \w \W \s \S}, the escapes {@code \t \n \r \f \xhh \\uhhhh} and
+   * {@code \} before punctuation, groups {@code (...)} and {@code (?:...)}, {@code |}, the
+   * repetitions {@code ? * + {n} {n,} {n,m}} up to 1000, greedy or lazy (which is the same here),
+   * {@code ^} at the beginning and {@code $} at the end. All else is refused: look-around, back
+   * references, word boundaries, possessive repetition, flags, named groups, Unicode properties,
+   * and nested or intersected classes.
+   *
+   * @throws IllegalArgumentException that says what is not understood and where it stands, or that
+   *     no text matches
+   */
+  public static Constraint regex(String pattern) {
+    return new Automaton(RegexParser.parse(pattern, false), Map.of());
+  }
+
+  /**
+   * JSON that is valid for a schema (<a href="https://json-schema.org/draft/2020-12">draft
+   * 2020-12</a>). Understood are
+   *
+   * <ul>
+   *   <li>{@code type}, one or several of object, array, string, number, integer, boolean, null;
+   *   <li>{@code properties}, {@code required}, {@code additionalProperties: false}, which is also
+   *       assumed when it is absent: only the listed properties are written, in the schema's order;
+   *   <li>{@code items} (necessary), {@code minItems}, {@code maxItems};
+   *   <li>{@code minLength}, {@code maxLength} in code points, or {@code pattern}, which is matched
+   *       anywhere in the string and understood as {@link #regex} does;
+   *   <li>{@code enum}, {@code const}, alone or with a {@code type};
+   *   <li>{@code anyOf}; {@code oneOf} when its branches cannot match the same value: they differ
+   *       in type, in values, or in a required property;
+   *   <li>{@code $ref} to a place in the same schema, recursive ones too; {@code $defs};
+   *   <li>titles, descriptions, defaults and examples, which do nothing.
+   * </ul>
+   *
+   * All other keywords are refused, not ignored. A space may follow each comma and colon; there is
+   * no other white space. Strings escape only what JSON wants escaped. Numbers have at most 18
+   * digits before the point, 17 after it, and two in the exponent, so integers fit a {@code long}
+   * and numbers a {@code double}.
+   *
+   * @throws IllegalArgumentException that names place and keyword, when the schema is not
+   *     understood, is no JSON, or no value is valid
+   */
+  public static Constraint jsonSchema(String schema) {
+    return SchemaCompiler.compile(schema);
+  }
+}

@@ -1,0 +1,203 @@
+package dev.gemma4j.constraint;
+
+import dev.gemma4j.constraint.CodePoints.Range;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** Builds the network of nodes that reads the UTF-8 of a grammar's texts. */
+final class Network {
+  /** A grammar beyond it is a mistake or an attack. */
+  private static final int MAX_NODES = 200_000;
+
+  private static final int[] LAST_OF_LENGTH = {0x7f, 0x7ff, 0xffff};
+
+  private final Map<String, Expression> rules;
+  private final Map<String, Node> starts = new HashMap<>();
+  private final List<String> unbuilt = new ArrayList<>();
+  private final List<Node> nodes = new ArrayList<>();
+
+  private Network(Map<String, Expression> rules) {
+    this.rules = rules;
+  }
+
+  /**
+   * The first node of a grammar.
+   *
+   * @param rules by the names that references use
+   * @throws IllegalArgumentException when it allows no text at all, or is too large
+   */
+  static Node build(Expression start, Map<String, Expression> rules) {
+    Network network = new Network(rules);
+    Node first = network.rule(start);
+    while (!network.unbuilt.isEmpty()) {
+      String name = network.unbuilt.removeLast();
+      Node node = network.starts.get(name);
+      Expression body = rules.get(name);
+      if (node == null || body == null) {
+        throw new IllegalStateException("no rule " + name);
+      }
+      network.build(node, network.end(), body);
+    }
+    network.findProductive();
+    if (!first.isProductive) {
+      throw new IllegalArgumentException("the constraint allows no text at all");
+    }
+    return first;
+  }
+
+  private void findProductive() {
+    boolean news = true;
+    while (news) {
+      news = false;
+      for (Node node : nodes.reversed()) { // ends mostly come last
+        news |= node.findProductive();
+      }
+    }
+  }
+
+  private Node node() {
+    if (nodes.size() == MAX_NODES) {
+      throw new IllegalArgumentException(
+          "the constraint needs more than " + MAX_NODES + " states; expected a smaller one");
+    }
+    Node node = new Node(nodes.size());
+    nodes.add(node);
+    return node;
+  }
+
+  private Node end() {
+    Node node = node();
+    node.isEnd = true;
+    return node;
+  }
+
+  private Node rule(Expression body) {
+    Node start = node();
+    build(start, end(), body);
+    return start;
+  }
+
+  private void build(Node from, Node to, Expression expression) {
+    switch (expression) {
+      case Expression.Literal literal -> literal(from, to, literal.text());
+      case Expression.OneOf oneOf -> {
+        for (Range range : oneOf.set().ranges()) {
+          characters(from, to, range.low(), range.high());
+        }
+      }
+      case Expression.Sequence sequence -> {
+        Node at = from;
+        for (Expression part : sequence.parts()) {
+          Node next = node();
+          build(at, next, part);
+          at = next;
+        }
+        at.empties.add(to);
+      }
+      case Expression.Choice choice -> {
+        for (Expression option : choice.options()) {
+          Node start = node();
+          from.empties.add(start);
+          build(start, to, option);
+        }
+      }
+      case Expression.Repeat repeat -> repeat(from, to, repeat);
+      case Expression.Reference reference ->
+          from.calls.add(new Node.Call(start(reference.rule()), to));
+    }
+  }
+
+  private Node start(String name) {
+    return starts.computeIfAbsent(
+        name,
+        unknown -> {
+          unbuilt.add(unknown);
+          return node();
+        });
+  }
+
+  /** What is repeated is built once and called, so that nested counts add up, not multiply. */
+  private void repeat(Node from, Node to, Expression.Repeat repeat) {
+    if (repeat.max() == 1) {
+      Node start = node();
+      from.empties.add(start);
+      build(start, to, repeat.part());
+      if (repeat.min() == 0) {
+        from.empties.add(to);
+      }
+      return;
+    }
+    Node body = rule(repeat.part());
+    Node at = from;
+    for (int i = 0; i < repeat.min(); i++) {
+      Node next = node();
+      at.calls.add(new Node.Call(body, next));
+      at = next;
+    }
+    if (repeat.max() == Expression.UNLIMITED) {
+      Node loop = node();
+      at.empties.add(loop);
+      loop.calls.add(new Node.Call(body, loop));
+      at = loop;
+    } else {
+      for (int i = repeat.min(); i < repeat.max(); i++) {
+        at.empties.add(to);
+        Node next = node();
+        at.calls.add(new Node.Call(body, next));
+        at = next;
+      }
+    }
+    at.empties.add(to);
+  }
+
+  private void literal(Node from, Node to, String text) {
+    if (text.codePoints()
+        .anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE)) {
+      throw new IllegalArgumentException(
+          "half a surrogate pair is not a character: '" + text + "'");
+    }
+    Node at = from;
+    for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
+      Node next = node();
+      at.bytes.add(new Node.ByteEdge(b & 0xff, b & 0xff, next));
+      at = next;
+    }
+    at.empties.add(to);
+  }
+
+  /**
+   * Splits a range of code points until the encodings of what is left are a product of byte ranges
+   * (Russ Cox, https://swtch.com/~rsc/regexp/regexp3.html#step3).
+   */
+  private void characters(Node from, Node to, int low, int high) {
+    for (int last : LAST_OF_LENGTH) {
+      if (low <= last && last < high) {
+        characters(from, to, low, last);
+        characters(from, to, last + 1, high);
+        return;
+      }
+    }
+    for (int bits = 6; high > 0x7f && bits <= 18; bits += 6) {
+      int mask = (1 << bits) - 1;
+      if ((low & ~mask) != (high & ~mask)) {
+        int split = (low & mask) != 0 ? low | mask : (high & mask) != mask ? (high & ~mask) - 1 : 0;
+        if (split != 0) {
+          characters(from, to, low, split);
+          characters(from, to, split + 1, high);
+          return;
+        }
+      }
+    }
+    byte[] lows = Character.toString(low).getBytes(StandardCharsets.UTF_8);
+    byte[] highs = Character.toString(high).getBytes(StandardCharsets.UTF_8);
+    Node at = from;
+    for (int i = 0; i < lows.length; i++) {
+      Node next = i == lows.length - 1 ? to : node();
+      at.bytes.add(new Node.ByteEdge(lows[i] & 0xff, highs[i] & 0xff, next));
+      at = next;
+    }
+  }
+}

@@ -1,0 +1,261 @@
+package dev.gemma4j.constraint;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Reads the regular expressions that {@link Constraints#regex} documents. */
+final class RegexParser {
+  /** The largest count of a repetition. */
+  static final int MAX_COUNT = 1000;
+
+  /** As in java.util.regex. */
+  private static final CodePoints LINE_ENDS = CodePoints.in("\n\r\u0085\u2028\u2029");
+
+  private static final CodePoints DIGITS = CodePoints.of('0', '9');
+  private static final CodePoints WORD =
+      DIGITS.or(CodePoints.of('a', 'z')).or(CodePoints.of('A', 'Z')).or(CodePoints.of('_'));
+  private static final CodePoints SPACE = CodePoints.in(" \t\n\u000b\f\r");
+
+  private final String pattern;
+  private final boolean search;
+  private int at;
+
+  private RegexParser(String pattern, boolean search) {
+    this.pattern = pattern;
+    this.search = search;
+  }
+
+  /**
+   * The texts that match a pattern.
+   *
+   * @param search whether a match anywhere in the text is enough, unless ^ and $ ask for more
+   * @throws IllegalArgumentException that names what is not supported, and where it stands
+   */
+  static Expression parse(String pattern, boolean search) {
+    return new RegexParser(pattern, search).alternatives(true);
+  }
+
+  private IllegalArgumentException refused(String what, int position) {
+    return new IllegalArgumentException(
+        "regular expression '" + pattern + "', position " + position + ": " + what);
+  }
+
+  private boolean more() {
+    return at < pattern.length();
+  }
+
+  private boolean looking(String text) {
+    return pattern.startsWith(text, at);
+  }
+
+  private boolean accept(String text) {
+    if (looking(text)) {
+      at += text.length();
+      return true;
+    }
+    return false;
+  }
+
+  private Expression alternatives(boolean outermost) {
+    List<Expression> options = new ArrayList<>();
+    do {
+      boolean begins = outermost && accept("^");
+      Expression option = sequence();
+      boolean ends = outermost && accept("$");
+      if (more() && !looking("|") && !looking(")")) {
+        throw refused("$ is supported at the end alone", at - (ends ? 1 : 0));
+      }
+      if (search) {
+        Expression around = Expression.any(new Expression.OneOf(CodePoints.ALL));
+        Expression nothing = new Expression.Literal("");
+        option =
+            outermost
+                ? Expression.sequence(begins ? nothing : around, option, ends ? nothing : around)
+                : option;
+      }
+      options.add(option);
+    } while (accept("|"));
+    if (outermost && more()) {
+      throw refused("a ) without its (", at);
+    }
+    return options.size() == 1 ? options.getFirst() : new Expression.Choice(options);
+  }
+
+  private Expression sequence() {
+    List<Expression> parts = new ArrayList<>();
+    while (more() && !looking("|") && !looking(")") && !looking("$")) {
+      parts.add(quantified(atom()));
+    }
+    return parts.size() == 1 ? parts.getFirst() : new Expression.Sequence(parts);
+  }
+
+  private Expression atom() {
+    int start = at;
+    int c = next();
+    return switch (c) {
+      case '(' -> {
+        if (accept("?") && !accept(":")) {
+          throw refused(
+              "groups (?...) other than (?:...), such as look-around, names and flags,"
+                  + " are not supported",
+              start);
+        }
+        Expression group = alternatives(false);
+        if (!accept(")")) {
+          throw refused("a ( without its )", start);
+        }
+        yield group;
+      }
+      case '[' -> new Expression.OneOf(characterClass(start));
+      case '.' -> new Expression.OneOf(LINE_ENDS.complement());
+      case '\\' -> new Expression.OneOf(escape(start));
+      case '*', '+', '?', '{' ->
+          throw refused("nothing to repeat before " + Character.toString(c), start);
+      case '^' -> throw refused("^ is supported at the beginning alone", start);
+      default -> new Expression.OneOf(CodePoints.of(checked(c, start)));
+    };
+  }
+
+  private int next() {
+    int c = pattern.codePointAt(at);
+    at += Character.charCount(c);
+    return c;
+  }
+
+  private int checked(int c, int position) {
+    if (c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE) {
+      throw refused("half a surrogate pair is not a character", position);
+    }
+    return c;
+  }
+
+  private Expression quantified(Expression atom) {
+    int start = at;
+    int min = 0;
+    int max = Expression.UNLIMITED;
+    if (accept("?")) {
+      max = 1;
+    } else if (accept("+")) {
+      min = 1;
+    } else if (accept("{")) {
+      min = count(start);
+      max = min;
+      if (accept(",")) {
+        max = looking("}") ? Expression.UNLIMITED : count(start);
+      }
+      if (!accept("}") || max != Expression.UNLIMITED && max < min) {
+        throw refused("expected {n}, {n,} or {n,m} with n <= m", start);
+      }
+    } else if (!accept("*")) {
+      return atom;
+    }
+    accept("?"); // a lazy repetition matches the same texts
+    if (looking("+")) {
+      throw refused("possessive repetition is not supported", at);
+    }
+    if (looking("*") || looking("?") || looking("{")) {
+      throw refused("a repetition of a repetition needs a group", at);
+    }
+    return new Expression.Repeat(atom, min, max);
+  }
+
+  private int count(int start) {
+    int from = at;
+    while (more() && pattern.charAt(at) >= '0' && pattern.charAt(at) <= '9') {
+      at++;
+    }
+    int digits = at - from;
+    int count = digits == 0 || digits > 4 ? -1 : Integer.parseInt(pattern.substring(from, at));
+    if (count < 0 || count > MAX_COUNT) {
+      throw refused("expected a count in [0, " + MAX_COUNT + "]", start);
+    }
+    return count;
+  }
+
+  private CodePoints characterClass(int start) {
+    boolean negated = accept("^");
+    CodePoints set = new CodePoints(List.of());
+    boolean first = true;
+    while (first || !looking("]")) {
+      if (!more() || looking("]")) {
+        throw refused("an empty or unfinished [...]", start);
+      }
+      if (looking("[") || looking("&&")) {
+        throw refused("[ and && within [...] are not supported; \\[ is a bracket", at);
+      }
+      CodePoints item = classItem();
+      boolean range = looking("-") && !looking("-]");
+      if (range) {
+        at++;
+        int from = at;
+        if (!more() || looking("[")) {
+          throw refused("an unfinished range", from);
+        }
+        CodePoints last = classItem();
+        if (!isSingle(item) || !isSingle(last) || low(last) < low(item)) {
+          throw refused("a range needs two characters in order", from);
+        }
+        item = CodePoints.of(low(item), low(last));
+      }
+      set = set.or(item);
+      first = false;
+    }
+    at++;
+    return negated ? set.complement() : set;
+  }
+
+  private CodePoints classItem() {
+    int start = at;
+    int c = next();
+    return c == '\\' ? escape(start) : CodePoints.of(checked(c, start));
+  }
+
+  private static boolean isSingle(CodePoints set) {
+    return set.ranges().size() == 1
+        && set.ranges().getFirst().low() == set.ranges().getFirst().high();
+  }
+
+  private static int low(CodePoints set) {
+    return set.ranges().getFirst().low();
+  }
+
+  private CodePoints escape(int start) {
+    if (!more()) {
+      throw refused("a \\ at the end", start);
+    }
+    int c = next();
+    return switch (c) {
+      case 'd' -> DIGITS;
+      case 'D' -> DIGITS.complement();
+      case 'w' -> WORD;
+      case 'W' -> WORD.complement();
+      case 's' -> SPACE;
+      case 'S' -> SPACE.complement();
+      case 't' -> CodePoints.of('\t');
+      case 'n' -> CodePoints.of('\n');
+      case 'r' -> CodePoints.of('\r');
+      case 'f' -> CodePoints.of('\f');
+      case 'x' -> CodePoints.of(hex(2, start));
+      case 'u' -> CodePoints.of(checked(hex(4, start), start));
+      default -> {
+        if (c < 0x80 && (Character.isLetterOrDigit(c))) {
+          throw refused("\\" + Character.toString(c) + " is not supported", start);
+        }
+        yield CodePoints.of(checked(c, start));
+      }
+    };
+  }
+
+  private int hex(int digits, int start) {
+    try {
+      String text = pattern.substring(at, at + digits);
+      at += digits;
+      if (text.chars().allMatch(c -> Character.digit(c, 16) >= 0)) {
+        return Integer.parseInt(text, 16);
+      }
+    } catch (StringIndexOutOfBoundsException e) {
+      // said below
+    }
+    throw refused("expected " + digits + " hexadecimal digits", start);
+  }
+}

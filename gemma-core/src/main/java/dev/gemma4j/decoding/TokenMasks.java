@@ -1,0 +1,39 @@
+package dev.gemma4j.decoding;
+
+import dev.gemma4j.constraint.Constraint;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/** The tokens that each state of one constraint allows; those of the states met last are kept. */
+final class TokenMasks {
+  private static final int MAX_KEPT = 256; // 32 KB each with Gemma's vocabulary
+
+  private record Key(Constraint.State state, boolean atStart) {}
+
+  private final TokenTries tries;
+  private final StateTable states = new StateTable();
+  private final Map<Key, long[]> kept =
+      new LinkedHashMap<>(16, 0.75f, true) {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        protected boolean removeEldestEntry(Map.Entry<Key, long[]> eldest) {
+          return size() > MAX_KEPT;
+        }
+      };
+
+  TokenMasks(TokenTries tries) {
+    this.tries = tries;
+  }
+
+  /** Bits by id, not to be changed. */
+  synchronized long[] of(Constraint.State state, boolean atStart) {
+    Key key = new Key(state, atStart);
+    long[] mask = kept.get(key);
+    if (mask == null) {
+      mask = tries.get(atStart).allowed(state, states);
+      kept.put(key, mask);
+    }
+    return mask;
+  }
+}

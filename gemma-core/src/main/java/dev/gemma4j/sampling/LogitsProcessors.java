@@ -1,0 +1,192 @@
+package dev.gemma4j.sampling;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * The usual logits processors. All are immutable and safe to share. The history that they look at
+ * is the prompt and all that was generated after it.
+ */
+public final class LogitsProcessors {
+  /** As in the original: a longer repetition changes nothing, but would take quadratic time. */
+  private static final int MAX_DRY_MATCH = 50;
+
+  private LogitsProcessors() {}
+
+  private static void check(boolean ok, String name, String range, Number value) {
+    if (!ok) {
+      throw new IllegalArgumentException(name + " must be " + range + ", but is " + value);
+    }
+  }
+
+  /** See {@link LogitsProcessor#repetitionPenalty}. */
+  public static LogitsProcessor repetitionPenalty(float penalty) {
+    return LogitsProcessor.repetitionPenalty(penalty);
+  }
+
+  /**
+   * Subtracts from the logit of each token {@code penalty} times how often it occurred (<a
+   * href="https://platform.openai.com/docs/api-reference/completions/create">OpenAI's
+   * frequency_penalty</a>, there in [-2, 2]).
+   *
+   * @param penalty finite; 0 changes nothing, more discourages repetition
+   */
+  public static LogitsProcessor frequencyPenalty(float penalty) {
+    check(Float.isFinite(penalty), "frequencyPenalty", "finite", penalty);
+    return (logits, history) -> {
+      for (int i = 0; i < history.size(); i++) {
+        int id = history.get(i);
+        logits.set(id, logits.get(id) - penalty);
+      }
+    };
+  }
+
+  /**
+   * Subtracts {@code penalty} from the logit of each token that occurred, once (<a
+   * href="https://platform.openai.com/docs/api-reference/completions/create">OpenAI's
+   * presence_penalty</a>, there in [-2, 2]).
+   *
+   * @param penalty finite; 0 changes nothing, more brings up new topics
+   */
+  public static LogitsProcessor presencePenalty(float penalty) {
+    check(Float.isFinite(penalty), "presencePenalty", "finite", penalty);
+    return (logits, history) -> {
+      Set<Integer> seen = new HashSet<>();
+      for (int i = 0; i < history.size(); i++) {
+        if (seen.add(history.get(i))) {
+          logits.set(history.get(i), logits.get(history.get(i)) - penalty);
+        }
+      }
+    };
+  }
+
+  /**
+   * Adds to the logits of some tokens.
+   *
+   * @param bias by id; negative infinity forbids a token
+   * @throws IllegalArgumentException when a value is NaN or positive infinity
+   */
+  public static LogitsProcessor logitBias(Map<Integer, Float> bias) {
+    Map<Integer, Float> copy = Map.copyOf(bias);
+    copy.forEach((id, value) -> check(value <= Float.MAX_VALUE, "bias", "below infinity", value));
+    return (logits, history) -> copy.forEach((id, value) -> logits.set(id, logits.get(id) + value));
+  }
+
+  /**
+   * Forbids sequences of tokens: the last token of each whenever the others precede it. A word has
+   * several spellings, such as with and without a space in front; give all.
+   *
+   * @param sequences of at least one token each
+   */
+  public static LogitsProcessor badWords(List<int[]> sequences) {
+    List<int[]> copy = sequences.stream().map(int[]::clone).toList();
+    copy.forEach(s -> check(s.length > 0, "the length of a bad word", "1 or more", s.length));
+    return (logits, history) -> {
+      for (int[] sequence : copy) {
+        int before = sequence.length - 1;
+        boolean matches = history.size() >= before;
+        for (int i = 0; i < before && matches; i++) {
+          matches = history.get(history.size() - before + i) == sequence[i];
+        }
+        if (matches) {
+          logits.set(sequence[before], Float.NEGATIVE_INFINITY);
+        }
+      }
+    };
+  }
+
+  /**
+   * Locally typical sampling (https://arxiv.org/abs/2202.00666): keeps the tokens whose surprise is
+   * closest to the distribution's entropy, the fewest whose probabilities reach {@code mass}, and
+   * forbids the others. It looks at the distribution before the sampler's temperature.
+   *
+   * @param mass in (0, 1]; 1 changes nothing
+   */
+  public static LogitsProcessor typical(float mass) {
+    check(mass > 0 && mass <= 1, "typical", "in (0, 1]", mass);
+    return (logits, history) -> {
+      if (mass < 1) {
+        keepTypical(logits, mass);
+      }
+    };
+  }
+
+  private static void keepTypical(Logits logits, float mass) {
+    float[] logs = logits.logSoftmax();
+    double entropy = 0;
+    List<Integer> possible = new ArrayList<>();
+    for (int id = 0; id < logs.length; id++) {
+      double p = Math.exp(logs[id]);
+      if (p > 0) {
+        entropy -= p * logs[id];
+        possible.add(id);
+      }
+    }
+    double h = entropy;
+    possible.sort(Comparator.comparingDouble(id -> Math.abs(-logs[id] - h)));
+    boolean[] kept = new boolean[logs.length];
+    double sum = 0;
+    for (int i = 0; i < possible.size() && sum < mass; i++) {
+      kept[possible.get(i)] = true;
+      sum += Math.exp(logs[possible.get(i)]);
+    }
+    for (int id = 0; id < logs.length; id++) {
+      if (!kept[id]) {
+        logits.set(id, Float.NEGATIVE_INFINITY);
+      }
+    }
+  }
+
+  /**
+   * DRY, "don't repeat yourself" (<a
+   * href="https://github.com/oobabooga/text-generation-webui/pull/5677">p-e-w, 2024</a>, and
+   * llama.cpp): subtracts {@code multiplier * base^(n - allowedLength)} from a token that would
+   * prolong a repetition of the last {@code n >= allowedLength} tokens.
+   *
+   * @param multiplier 0 or more; 0 changes nothing, 0.8 is usual
+   * @param base 1 or more; 1.75 is usual
+   * @param allowedLength 1 or more; 2 is usual
+   * @param breakers tokens that no repetition goes over and that are never punished, such as those
+   *     of line breaks, colons and quotes
+   */
+  public static LogitsProcessor dry(
+      float multiplier, float base, int allowedLength, Set<Integer> breakers) {
+    check(multiplier >= 0 && Float.isFinite(multiplier), "multiplier", "0 or more", multiplier);
+    check(base >= 1 && Float.isFinite(base), "base", "1 or more", base);
+    check(allowedLength >= 1, "allowedLength", "1 or more", allowedLength);
+    Set<Integer> copy = Set.copyOf(breakers);
+    return (logits, history) ->
+        repetitions(history, copy)
+            .forEach(
+                (id, length) -> {
+                  if (length >= allowedLength) {
+                    double penalty = multiplier * Math.pow(base, length - allowedLength);
+                    logits.set(id, (float) (logits.get(id) - penalty));
+                  }
+                });
+  }
+
+  /** By token, how many of the last tokens stood before it already. */
+  private static Map<Integer, Integer> repetitions(TokenHistory history, Set<Integer> breakers) {
+    Map<Integer, Integer> longest = new HashMap<>();
+    int size = history.size();
+    for (int next = 1; next < size; next++) {
+      int id = history.get(next);
+      int length = 0;
+      while (length < Math.min(next, MAX_DRY_MATCH)
+          && history.get(next - 1 - length) == history.get(size - 1 - length)
+          && !breakers.contains(history.get(size - 1 - length))) {
+        length++;
+      }
+      if (length > 0 && !breakers.contains(id)) {
+        longest.merge(id, length, Math::max);
+      }
+    }
+    return longest;
+  }
+}

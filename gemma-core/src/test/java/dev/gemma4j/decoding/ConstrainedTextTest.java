@@ -1,0 +1,265 @@
+package dev.gemma4j.decoding;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import dev.gemma4j.constraint.Constraint;
+import dev.gemma4j.constraint.Constraints;
+import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.tokenizer.PieceType;
+import dev.gemma4j.tokenizer.Tokenizer;
+import dev.gemma4j.tokenizer.Vocabulary;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+/** Whatever a model prefers, what it may choose makes a valid text. */
+class ConstrainedTextTest {
+  private static final int EOS = 1;
+  private static final JsonMapper JSON =
+      JsonMapper.builder()
+          .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION)
+          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+          .build();
+
+  private static Tokenizer tokenizer;
+
+  @BeforeAll
+  static void load() throws IOException {
+    tokenizer =
+        Tokenizer.parse(
+            Objects.requireNonNull(
+                    Vocabulary.class.getResourceAsStream(
+                        "/dev/gemma4j/forward/gemma-mqa-f32/tokenizer.model"))
+                .readAllBytes(),
+            "tokenizer.model");
+  }
+
+  private static ConstrainedText start(Constraint constraint, Tokenizer tokenizer) {
+    return new ConstrainedText(constraint, new TokenTries(tokenizer), Set.of(EOS));
+  }
+
+  /** What is possible, by asking for all logits. */
+  private static List<Integer> possible(ConstrainedText text, int vocabSize) {
+    Logits logits = Logits.of(new float[vocabSize]);
+    text.restrict(logits);
+    List<Integer> ids = new ArrayList<>();
+    for (int id = 0; id < vocabSize; id++) {
+      assertThat(text.allows(id)).isEqualTo(logits.get(id) == 0);
+      if (logits.get(id) == 0) {
+        ids.add(id);
+      }
+    }
+    return ids;
+  }
+
+  /**
+   * A text of random tokens, null when it did not end in time. Tokens that may bring it to an end
+   * are preferred a little.
+   */
+  private static @Nullable String random(
+      Constraint constraint, Tokenizer tokenizer, Random random) {
+    ConstrainedText text = start(constraint, tokenizer);
+    List<Integer> ids = new ArrayList<>();
+    while (ids.size() < 200) {
+      List<Integer> possible = possible(text, tokenizer.vocabSize() + 3);
+      if (text.isComplete()) {
+        assertThat(possible).containsExactly(EOS);
+        return decode(tokenizer, ids);
+      }
+      assertThat(possible).isNotEmpty();
+      List<Integer> ending =
+          possible.stream()
+              .filter(id -> id == EOS || tokenizer.piece(id).matches(".*[\"\\]}].*"))
+              .toList();
+      List<Integer> from = !ending.isEmpty() && random.nextInt(10) < 4 ? ending : possible;
+      int id = from.get(random.nextInt(from.size()));
+      if (id == EOS) {
+        return decode(tokenizer, ids);
+      }
+      text.append(id);
+      ids.add(id);
+    }
+    return null;
+  }
+
+  private static String decode(Tokenizer tokenizer, List<Integer> ids) {
+    return tokenizer.decode(ids.stream().mapToInt(i -> i).toArray());
+  }
+
+  @Test
+  void everyTokenThatCanGoOnMayAndNoOther() {
+    Random random = new Random(3);
+    for (String regex : List.of("[a-z ]{3,9}", "(é|€|\\d+)*x", ".*")) {
+      ConstrainedText text = start(Constraints.regex(regex), tokenizer);
+      Constraint.State state = Constraints.regex(regex).start();
+      for (int step = 0; step < 8 && !text.isComplete(); step++) {
+        List<Integer> expected = new ArrayList<>();
+        for (int id = 0; id < tokenizer.vocabSize(); id++) {
+          boolean steers = tokenizer.type(id) == PieceType.UNKNOWN || tokenizer.isMarker(id);
+          if (id == EOS ? state.isAccepting() : !steers && after(state, id) != null) {
+            expected.add(id);
+          }
+        }
+        assertThat(possible(text, tokenizer.vocabSize())).isEqualTo(expected);
+        expected.remove((Integer) EOS);
+        int id = expected.get(random.nextInt(expected.size()));
+        text.append(id);
+        state = after(state, id);
+      }
+    }
+  }
+
+  private static Constraint.@Nullable State after(Constraint.State state, int id) {
+    Constraint.State at = state;
+    for (byte b : tokenizer.bytes(id)) {
+      at = at == null ? null : at.next(b & 0xff);
+    }
+    return at;
+  }
+
+  @Test
+  void randomTextsMatchTheirPattern() {
+    Random random = new Random(4);
+    for (String regex :
+        List.of(
+            "\\d{4}-\\d\\d-\\d\\d",
+            "(yes|no|maybe)( [a-z]{1,5}){0,3}\\.",
+            "[^a-zA-Z0-9]{2,6}",
+            "([€-😀]|é|\\w){1,8}!?",
+            " *a* ",
+            "[\\x00-\\x7f]{0,30}")) {
+      int ended = 0;
+      for (int i = 0; i < 50; i++) {
+        String text = random(Constraints.regex(regex), tokenizer, random);
+        if (text != null) {
+          assertThat(text).matches(Pattern.compile(regex, Pattern.DOTALL));
+          ended++;
+        }
+      }
+      assertThat(ended).as(regex).isGreaterThan(40);
+    }
+  }
+
+  @Test
+  void randomTextsAreValidForRandomSchemas() throws IOException {
+    Random random = new Random(5);
+    int ended = 0;
+    for (int i = 0; i < 150; i++) {
+      RandomSchemas schemas = new RandomSchemas(random);
+      JsonNode schema = schemas.schema(3);
+      Constraint constraint = Constraints.jsonSchema(schema.toString());
+      for (int j = 0; j < 6; j++) {
+        String text = random(constraint, tokenizer, random);
+        if (text != null) {
+          assertThat(RandomSchemas.isValid(schema, JSON.readTree(text)))
+              .as("%s for %s", text, schema)
+              .isTrue();
+          ended++;
+        }
+      }
+    }
+    assertThat(ended).isGreaterThan(700);
+  }
+
+  /** A vocabulary without byte pieces whose decoding drops the first space. */
+  private static Tokenizer spaced(boolean removeExtra, String... pieces) throws IOException {
+    List<String> all = new ArrayList<>(List.of("<pad>", "<eos>", "<unk>"));
+    all.addAll(List.of(pieces));
+    PieceType[] types = new PieceType[all.size()];
+    Arrays.fill(types, PieceType.NORMAL);
+    types[0] = PieceType.CONTROL;
+    types[1] = PieceType.CONTROL;
+    types[2] = PieceType.UNKNOWN;
+    return Tokenizer.of(
+        new Vocabulary(
+            all,
+            new float[all.size()],
+            types,
+            Vocabulary.Algorithm.BPE,
+            -1,
+            EOS,
+            0,
+            true,
+            removeExtra,
+            true,
+            false,
+            new byte[0]),
+        "test");
+  }
+
+  @Test
+  void aSpaceThatDecodingDropsDoesNotCount() throws IOException {
+    for (boolean removeExtra : new boolean[] {false, true}) {
+      Tokenizer tokenizer = spaced(removeExtra, "▁", "▁a", "a", "▁▁a", "b", "▁b");
+      Set<String> seen = new TreeSet<>();
+      Random random = new Random(6);
+      for (int i = 0; i < 200; i++) {
+        seen.add(random(Constraints.choice("a b", "b", " a"), tokenizer, random));
+      }
+      assertThat(seen).containsExactly(" a", "a b", "b");
+    }
+  }
+
+  @Test
+  void aVocabularyThatCannotGoOnSaysSo() throws IOException {
+    Tokenizer tokenizer = spaced(false, "a", "b");
+    assertThatThrownBy(() -> start(Constraints.choice("c"), tokenizer))
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessageContaining("no token of the vocabulary");
+    ConstrainedText text = start(Constraints.choice("ac", "b"), tokenizer);
+    assertThatThrownBy(() -> text.append(3)).hasMessageContaining("no token of the vocabulary");
+  }
+
+  /** As many opening brackets as closing ones, which no regular expression can say. */
+  private record Balance(int depth) implements Constraint.State {
+    @Override
+    public @Nullable Balance next(int b) {
+      return b == '('
+          ? new Balance(depth + 1)
+          : b == ')' && depth > 0 ? new Balance(depth - 1) : null;
+    }
+
+    @Override
+    public boolean isAccepting() {
+      return depth == 0;
+    }
+  }
+
+  @Test
+  void aConstraintOfTheUsersOwnIsKept() {
+    Random random = new Random(7);
+    int ended = 0;
+    for (int i = 0; i < 50; i++) {
+      String text = random(() -> new Balance(0), tokenizer, random);
+      if (text != null) {
+        assertThat(text).matches("[()]*");
+        assertThat(text.chars().filter(c -> c == '(').count() * 2).isEqualTo(text.length());
+        ended++;
+      }
+    }
+    assertThat(ended).isGreaterThan(20);
+  }
+
+  @Test
+  void bytesOfPiecesAreWhatDecodingPrints() {
+    for (int id = 0; id < tokenizer.vocabSize(); id++) {
+      String text = new String(tokenizer.bytes(id), StandardCharsets.UTF_8);
+      assertThat(tokenizer.decode(id)).isEqualTo(text);
+    }
+  }
+}
