@@ -2,6 +2,7 @@ package dev.gemma4j.examples;
 
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.constraint.Constraint;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -9,18 +10,25 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** How text is generated: the command's options, and the same as keys of a request. */
 final class GenerateOptions {
   static final Set<String> KEYS =
       Set.of(
+          "choice",
+          "regex",
+          "jsonSchema",
           "maxTokens",
           "temperature",
           "topK",
           "topP",
           "minP",
+          "typical",
           "repetitionPenalty",
+          "frequencyPenalty",
+          "presencePenalty",
           "seed",
           "stop",
           "noBos",
@@ -48,6 +56,23 @@ final class GenerateOptions {
       description = "Above 1 discourages repetition (1).")
   float repetitionPenalty = 1;
 
+  @Option(
+      names = "--frequency-penalty",
+      paramLabel = "X",
+      description = "Taken from a token's logit for each time it occurred (0).")
+  float frequencyPenalty;
+
+  @Option(
+      names = "--presence-penalty",
+      paramLabel = "X",
+      description = "Taken once from a token's logit if it occurred (0).")
+  float presencePenalty;
+
+  @Option(names = "--typical", paramLabel = "P", description = "The most typical P of 1 (1).")
+  float typical = 1;
+
+  @Mixin ConstraintOptions constraint = new ConstraintOptions();
+
   @Option(names = "--seed", paramLabel = "N", description = "The same seed, the same text.")
   @Nullable Long seed;
 
@@ -74,6 +99,10 @@ final class GenerateOptions {
     merged.topP = request.number("topP", topP);
     merged.minP = request.number("minP", minP);
     merged.repetitionPenalty = request.number("repetitionPenalty", repetitionPenalty);
+    merged.frequencyPenalty = request.number("frequencyPenalty", frequencyPenalty);
+    merged.presencePenalty = request.number("presencePenalty", presencePenalty);
+    merged.typical = request.number("typical", typical);
+    merged.constraint = constraint.with(request);
     merged.seed = request.longInteger("seed", seed);
     merged.stop = request.texts("stop", stop);
     merged.noBos = request.flag("noBos", noBos);
@@ -91,9 +120,16 @@ final class GenerateOptions {
             .topP(topP)
             .minP(minP)
             .repetitionPenalty(repetitionPenalty)
+            .frequencyPenalty(frequencyPenalty)
+            .presencePenalty(presencePenalty)
+            .typical(typical)
             .stop(stop.toArray(String[]::new))
             .bos(!noBos)
             .ignoreEos(ignoreEos);
+    Constraint limits = constraint.build();
+    if (limits != null) {
+      builder.constraint(limits);
+    }
     return seed == null ? builder.build() : builder.seed(seed).build();
   }
 

@@ -53,6 +53,15 @@ final class Request {
     return node.textValue();
   }
 
+  /** An object as its text, or a string that holds one. */
+  String json(String key) {
+    JsonNode node = object.get(key);
+    if (node == null || !node.isObject() && !node.isTextual()) {
+      throw wrong(key, "an object, or its text as a string");
+    }
+    return node.isTextual() ? node.textValue() : node.toString();
+  }
+
   int[] ids(String key) {
     JsonNode node = object.get(key);
     if (node == null || !node.isArray()) {

@@ -385,4 +385,69 @@ class CommandTest {
     assertBad(run("", "tokenize", "--model", "/no/such/x.model", "a"), 1, "/no/such/x.model");
     assertBad(run("", "detokenize", "--model", model(), "512"), 1, "512");
   }
+
+  @Test
+  void constraintsShapeTheText(@TempDir Path directory) throws IOException {
+    assertThat(run("", "generate", "--raw", "--choice", "ja", "--choice", "nein", "Well,").out())
+        .isIn("ja", "nein");
+    Result date =
+        run("", "generate", "--json", "--regex", "\\d{4}-\\d\\d", "--seed", "1", "It was in");
+    assertThat(date.json().get("text").textValue()).matches("\\d{4}-\\d\\d");
+    assertThat(date.json().get("finishReason").textValue()).isEqualTo("eos");
+    Path schema = directory.resolve("schema.json");
+    Files.writeString(
+        schema, "{\"type\": \"array\", \"items\": {\"enum\": [1, \"a\"]}, \"maxItems\": 9}");
+    Result list = run("", "generate", "--raw", "--json-schema", schema.toString(), "A list:");
+    assertThat(JSON.readTree(list.out()).isArray()).isTrue();
+
+    String requests =
+        object("prompt", "x", "jsonSchema", object("type", "boolean"))
+            + "\n"
+            + object("prompt", "x", "choice", List.of("a", "b"), "typical", 0.5)
+            + "\n"
+            + object("prompt", "x")
+            + "\n";
+    Result lines = run(requests, "generate", "--jsonl", "--regex", "[0-9]{3}");
+    assertThat(lines.err()).isEmpty();
+    List<JsonNode> answers = new ArrayList<>();
+    for (String line : lines.out().lines().toList()) {
+      answers.add(JSON.readTree(line));
+    }
+    assertThat(answers.get(0).get("text").textValue()).isIn("true", "false");
+    assertThat(answers.get(1).get("text").textValue()).isIn("a", "b");
+    assertThat(answers.get(2).get("text").textValue()).matches("[0-9]{3}");
+  }
+
+  @Test
+  void badConstraintsAreWrongUsage() {
+    for (String[] wrong :
+        new String[][] {
+          {"--regex", "(?=a)", "not supported"},
+          {"--json-schema", "nowhere.json", "cannot read nowhere.json"},
+          {"--typical", "0", "typical must be in (0, 1]"}
+        }) {
+      Result result = run("", "generate", wrong[0], wrong[1], "x");
+      assertThat(result.status()).isEqualTo(2);
+      assertThat(result.err()).contains(wrong[2]);
+    }
+    Result both = run("", "generate", "--regex", "a", "--choice", "b", "x");
+    assertThat(both.err()).contains("expected one of choice, regex and json-schema");
+  }
+
+  @Test
+  void penaltiesAreApplied() throws IOException {
+    String[] args = {"generate", "--json", "--temperature", "0", "--max-tokens", "40", "The"};
+    List<String> punished = new ArrayList<>(List.of(args));
+    punished.addAll(1, List.of("--frequency-penalty", "1e6"));
+    JsonNode ids = run("", punished.toArray(String[]::new)).json().get("ids");
+    List<Integer> list = new ArrayList<>();
+    ids.forEach(id -> list.add(id.intValue()));
+    assertThat(list).doesNotHaveDuplicates().hasSizeGreaterThan(5);
+    assertThat(run("", args).json().get("ids")).isNotEqualTo(ids);
+    punished.set(1, "--presence-penalty");
+    ids = run("", punished.toArray(String[]::new)).json().get("ids");
+    list.clear();
+    ids.forEach(id -> list.add(id.intValue()));
+    assertThat(list).doesNotHaveDuplicates().hasSizeGreaterThan(5);
+  }
 }

@@ -45,12 +45,27 @@ class ExamplesTest {
     DemoModel.extract(directory);
     String text = output(() -> QuickStart.main(new String[] {directory.toString()}));
     assertThat(text).hasSizeGreaterThan(100).containsAnyOf("(STOP)", "(LENGTH)", "(EOS)");
-    String source = Files.readString(Path.of("src/main/java/dev/gemma4j/examples/QuickStart.java"));
+    assertReadmeShows("QuickStart");
+  }
+
+  private static void assertReadmeShows(String program) throws IOException {
+    String source =
+        Files.readString(Path.of("src/main/java/dev/gemma4j/examples/" + program + ".java"));
     String region =
         source.substring(
-            source.indexOf("// README begins\n") + 17, source.indexOf("    // README ends"));
+            source.indexOf("// README begins\n") + 17, source.lastIndexOf("// README ends"));
     assertThat(Files.readString(Path.of("../README.md")))
         .contains(region.stripTrailing().stripIndent());
+  }
+
+  @Test
+  void structuredOutputIsJsonOfItsSchema() throws IOException {
+    String text = output(() -> StructuredOutput.main(new String[0]));
+    assertThat(text).endsWith(" (EOS)\n");
+    JsonNode person = new ObjectMapper().readTree(text.substring(0, text.lastIndexOf(" (")));
+    assertThat(person.get("name").textValue()).hasSizeLessThanOrEqualTo(20);
+    assertThat(person.get("good").isBoolean()).isTrue();
+    assertReadmeShows("StructuredOutput");
   }
 
   @Test
