@@ -1,6 +1,7 @@
 package dev.gemma4j.tokenizer;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -25,6 +26,7 @@ public final class Tokenizer {
   private final Vocabulary vocabulary;
   private final int[] byteValues; // by id, -1 for no byte piece
   private final int[] byteIds; // by byte, -1 for none
+  private final boolean[] markers; // by id
   private final int unkId;
   private final ByteTrie userDefined = new ByteTrie();
   private final ByteTrie userDefinedText = new ByteTrie(); // without the markers
@@ -46,7 +48,7 @@ public final class Tokenizer {
     byteIds = new int[256];
     Arrays.fill(byteValues, -1);
     Arrays.fill(byteIds, -1);
-    boolean[] markers = new boolean[n];
+    markers = new boolean[n];
     byte[][] texts = new byte[n][];
     boolean[] included = new boolean[n];
     int unknown = -1;
