@@ -7,6 +7,7 @@ import java.lang.foreign.MemorySegment;
 public final class Scratch {
   private float[] panel = new float[0];
   private float[] scores = new float[0];
+  private float[] input = new float[0];
   private MemorySegment aligned = MemorySegment.NULL;
 
   /** At least {@code size} floats for dequantised weights or a permuted input. */
@@ -17,7 +18,15 @@ public final class Scratch {
     return panel;
   }
 
-  /** At least {@code size} floats for attention scores. */
+  /** At least {@code size} floats for a copied part of the input. */
+  float[] input(int size) {
+    if (input.length < size) {
+      input = new float[size];
+    }
+    return input;
+  }
+
+  /** At least {@code size} floats for attention scores or sums. */
   public float[] scores(int size) {
     if (scores.length < size) {
       // Grows by doubling: a decode asks for one position more each step.

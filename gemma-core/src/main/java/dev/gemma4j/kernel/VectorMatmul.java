@@ -16,8 +16,9 @@ import jdk.incubator.vector.VectorSpecies;
 
 /**
  * Matrix times many vectors. Bound by arithmetic: panels of weights are decoded to f32 and turned,
- * so that rows lie side by side, and then meet every row of the batch. Columns are taken in blocks
- * for which a panel stays in the first-level cache and the batch's part of x in the second.
+ * so that rows lie side by side, and then meet every row of the batch. All three sides are taken in
+ * blocks that stay in the second-level cache, and copied: rows a power of two apart, as x and y
+ * have them, would fall on the same few lines of a cache.
  */
 final class VectorMatmul {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -26,11 +27,10 @@ final class VectorMatmul {
   /** Columns of one panel. */
   private static final int COLUMNS = 256;
 
-  /** Rows that go through all columns before the next ones do; so much of y stays in a cache. */
-  private static final int ROWS = 16 * Panel.WIDTH;
+  /** Panels of one block. */
+  private static final int PANELS = 8;
 
-  /** Bytes of the panel that a worker keeps. */
-  static final long PANEL_BYTES = (long) COLUMNS * Panel.WIDTH * Float.BYTES;
+  private static final long STEP = (long) Panel.WIDTH * Float.BYTES;
 
   private static final VectorSpecies<Short> S =
       VectorSpecies.of(short.class, VectorShape.forBitSize(Math.max(64, F.vectorBitSize() / 2)));
@@ -51,69 +51,41 @@ final class VectorMatmul {
   static void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
     int cols = w.cols();
-    MemorySegment panel = scratch.aligned(PANEL_BYTES);
-    for (int first = from; first < to; first += ROWS) {
-      int last = Math.min(to, first + ROWS);
+    MemorySegment panel = scratch.aligned(COLUMNS * STEP);
+    float[] input = scratch.input(batch * COLUMNS); // [batch, COLUMNS]
+    float[] output = scratch.scores(PANELS * batch * Panel.WIDTH); // [PANELS, batch, WIDTH]
+    for (int first = from; first < to; first += PANELS * Panel.WIDTH) {
+      int last = Math.min(to, first + PANELS * Panel.WIDTH);
       for (int k = 0; k < cols; k += COLUMNS) {
         int n = Math.min(COLUMNS, cols - k);
+        for (int b = 0; b < batch; b++) {
+          System.arraycopy(x, b * cols + k, input, b * COLUMNS, n);
+        }
         for (int r = first; r < last; r += Panel.WIDTH) {
           int rows = Math.min(Panel.WIDTH, last - r);
+          // Beyond the last row the panel holds what it held; its products are not copied out.
           fill(w, r, rows, k, n, panel, scratch);
-          if (rows == Panel.WIDTH) {
-            multiply(panel, n, x, k, cols, batch, y, r, yStride, k > 0);
-          } else {
-            narrow(panel, n, x, k, cols, batch, y, r, yStride, rows, scratch);
-          }
+          int at = (r - first) * batch;
+          Panel.multiply(
+              panel, 0, STEP, n, input, 0, COLUMNS, batch, output, at, Panel.WIDTH, k > 0);
         }
       }
-    }
-  }
-
-  private static void multiply(
-      MemorySegment panel,
-      int n,
-      float[] x,
-      int xAt,
-      int xStride,
-      int batch,
-      float[] y,
-      int yAt,
-      int yStride,
-      boolean add) {
-    long step = (long) Panel.WIDTH * Float.BYTES;
-    Panel.multiply(panel, 0, step, n, x, xAt, xStride, batch, y, yAt, yStride, add);
-  }
-
-  /** A panel of fewer rows than its width: what it holds beyond them is computed and left out. */
-  private static void narrow(
-      MemorySegment panel,
-      int n,
-      float[] x,
-      int k,
-      int xStride,
-      int batch,
-      float[] y,
-      int yAt,
-      int yStride,
-      int rows,
-      Scratch scratch) {
-    float[] wide = scratch.scores(Panel.WIDTH);
-    for (int b = 0; b < batch; b++) {
-      if (k > 0) {
-        System.arraycopy(y, yAt + b * yStride, wide, 0, rows);
+      for (int r = first; r < last; r += Panel.WIDTH) {
+        int rows = Math.min(Panel.WIDTH, last - r);
+        for (int b = 0; b < batch; b++) {
+          int at = (r - first) * batch + b * Panel.WIDTH;
+          System.arraycopy(output, at, y, b * yStride + r, rows);
+        }
       }
-      multiply(panel, n, x, b * xStride + k, xStride, 1, wide, 0, Panel.WIDTH, k > 0);
-      System.arraycopy(wide, 0, y, yAt + b * yStride, rows);
     }
   }
 
   /** The panel [n][WIDTH]: columns [k, k + n) of the rows. */
   private static void fill(
       Matrix w, int row, int rows, int k, int n, MemorySegment panel, Scratch scratch) {
-    long step = (long) Panel.WIDTH * Float.BYTES;
     if (w.packed()) {
       for (int r = 0; r < rows; r += LANES) {
-        Q4Groups.decode(w, row + r, k, n, panel, (long) r * Float.BYTES, step);
+        Q4Groups.decode(w, row + r, k, n, panel, (long) r * Float.BYTES, STEP);
       }
       return;
     }
@@ -126,7 +98,7 @@ final class VectorMatmul {
 
   private static void turn(float[] decoded, int n, MemorySegment panel) {
     long at = 0;
-    for (int i = 0; i < n; i++, at += 2L * LANES * Float.BYTES) {
+    for (int i = 0; i < n; i++, at += STEP) {
       FloatVector.fromArray(F, decoded, i, DOWN, 0).intoMemorySegment(panel, at, LE);
       FloatVector.fromArray(F, decoded, i + LANES * COLUMNS, DOWN, 0)
           .intoMemorySegment(panel, at + (long) LANES * Float.BYTES, LE);
