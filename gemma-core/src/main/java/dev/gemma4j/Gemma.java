@@ -138,7 +138,7 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  private static @Nullable TensorType tensorType(WeightType type) {
+  static @Nullable TensorType tensorType(WeightType type) {
     return switch (type) {
       case AS_STORED -> null;
       case F32 -> TensorType.F32;

@@ -46,7 +46,7 @@ final class InspectCommand extends Command {
     }
   }
 
-  private Map<String, Object> report(Checkpoint checkpoint) {
+  private Map<String, Object> report(Checkpoint checkpoint) throws IOException {
     Map<String, Object> report = new LinkedHashMap<>();
     report.put("path", path.toString());
     report.put("config", config(checkpoint.config()));
@@ -61,6 +61,14 @@ final class InspectCommand extends Command {
     List<Map<String, Object>> tensors = new ArrayList<>();
     long bytes = 0;
     for (Tensor tensor : checkpoint.tensors()) {
+      long bad = tensor.firstNonFinite();
+      if (bad >= 0) {
+        throw new MalformedFileException(
+            tensor.file(),
+            "tensor " + tensor.name() + "[" + bad + "]",
+            notFinite(tensor, bad),
+            "a finite number");
+      }
       Map<String, Object> t = new LinkedHashMap<>();
       t.put("name", tensor.name());
       t.put("type", tensor.type().name());
@@ -72,6 +80,13 @@ final class InspectCommand extends Command {
     report.put("tensorBytes", bytes);
     report.put("tensors", tensors);
     return report;
+  }
+
+  private static String notFinite(Tensor tensor, long index) throws IOException {
+    int block = tensor.type().blockSize();
+    float[] values = new float[block];
+    tensor.read(index / block * block, values, 0, block);
+    return String.valueOf(values[(int) (index % block)]);
   }
 
   private static Object brief(List<?> list) {

@@ -80,6 +80,7 @@ public final class Main implements Runnable {
           new LogitsCommand(io),
           new ScoreCommand(io),
           new InspectCommand(io),
+          new QuantizeCommand(io),
           new BenchCommand(io)
         }) {
       commands.addSubcommand(command);

@@ -4,7 +4,6 @@ import dev.gemma4j.Gemma;
 import dev.gemma4j.KernelType;
 import dev.gemma4j.KvType;
 import dev.gemma4j.LoadOptions;
-import dev.gemma4j.ProgressListener;
 import dev.gemma4j.WeightType;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.tokenizer.Tokenizer;
@@ -12,8 +11,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
-import me.tongfei.progressbar.ProgressBar;
-import me.tongfei.progressbar.ProgressBarBuilder;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -59,7 +56,7 @@ final class ModelOptions {
 
   Gemma load() throws IOException {
     LoadOptions options = options();
-    try (Progress progress = new Progress()) {
+    try (Progress progress = new Progress("Loading")) {
       options = options.withProgress(progress);
       return model == null ? DemoModel.load(options) : Gemma.load(model, options);
     }
@@ -111,31 +108,5 @@ final class ModelOptions {
   private ParameterException usage(@Nullable String message) {
     CommandSpec owner = java.util.Objects.requireNonNull(spec);
     return new ParameterException(owner.commandLine(), String.valueOf(message));
-  }
-
-  /** A bar on the terminal once a load has taken a moment. */
-  private static final class Progress implements ProgressListener, AutoCloseable {
-    private static final long PATIENCE_NANOS = 500_000_000;
-
-    private final long start = System.nanoTime();
-    private @Nullable ProgressBar bar;
-
-    @Override
-    public void progress(String stage, long done, long total) {
-      boolean terminal = System.console() != null && System.console().isTerminal();
-      if (bar == null && terminal && System.nanoTime() - start > PATIENCE_NANOS && done < total) {
-        bar = new ProgressBarBuilder().setTaskName("Loading").setInitialMax(total).build();
-      }
-      if (bar != null) {
-        bar.setExtraMessage(stage).stepTo(done);
-      }
-    }
-
-    @Override
-    public void close() {
-      if (bar != null) {
-        bar.close();
-      }
-    }
   }
 }

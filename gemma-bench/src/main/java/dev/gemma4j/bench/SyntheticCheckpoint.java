@@ -1,14 +1,19 @@
 package dev.gemma4j.bench;
 
 import dev.gemma4j.loader.GemmaConfig;
+import dev.gemma4j.loader.GgufWriter;
 import dev.gemma4j.loader.TensorType;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.FileStore;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.EnumSet;
+import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.Callable;
@@ -129,7 +134,7 @@ final class SyntheticCheckpoint implements Callable<Integer> {
     checkSpace(config);
     long start = System.nanoTime();
     if (gguf) {
-      GgufWriter.write(out, config, type, tokenizer, seed);
+      writeGguf(config, tokenizer);
     } else {
       SafetensorsWriter.write(out, config, type, model, seed);
     }
@@ -138,6 +143,32 @@ final class SyntheticCheckpoint implements Callable<Integer> {
         .getErr()
         .printf(Locale.ROOT, "wrote %s: %.2f GB in %.1f s%n", out, bytes(config) / 1e9, seconds);
     return 0;
+  }
+
+  private void writeGguf(GemmaConfig config, Tokenizer tokenizer) throws IOException {
+    List<GgufWriter.Entry> entries = new ArrayList<>();
+    for (SyntheticTensor tensor : SyntheticTensor.of(config)) {
+      TensorType stored = tensor.isNorm() ? TensorType.F32 : type;
+      entries.add(new GgufWriter.Entry(tensor.name(), stored, tensor.shape()));
+    }
+    RandomWeights weights = new RandomWeights(seed);
+    GgufWriter.write(
+        out,
+        GgufWriter.metadata("synthetic " + type, config, type, tokenizer.vocabulary(), null),
+        entries,
+        (entry, channel) -> {
+          long elements = entry.shape().stream().reduce(1L, Math::multiplyExact);
+          if (entry.shape().size() == 1) {
+            float[] scale = weights.floats(Math.toIntExact(elements), 1, 0.1);
+            ByteBuffer bytes =
+                ByteBuffer.allocate(scale.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+            bytes.asFloatBuffer().put(scale);
+            Channels.writeFully(channel, bytes);
+          } else {
+            double std = RandomWeights.std(entry.shape().getLast());
+            weights.write(channel, entry.type(), std, elements);
+          }
+        });
   }
 
   private ParameterException usage(String message) {

@@ -8,10 +8,9 @@ import java.util.List;
  * One tensor of a checkpoint to be written.
  *
  * @param name as Hugging Face spells it
- * @param ggufName as GGUF spells it
  * @param shape outermost first; one dimension for a norm, two for a matrix
  */
-record SyntheticTensor(String name, String ggufName, List<Long> shape) {
+record SyntheticTensor(String name, List<Long> shape) {
   boolean isNorm() {
     return shape.size() == 1;
   }
@@ -32,33 +31,27 @@ record SyntheticTensor(String name, String ggufName, List<Long> shape) {
     long intermediate = c.intermediateSize();
     List<SyntheticTensor> all = new ArrayList<>();
     all.add(
-        new SyntheticTensor(
-            "model.embed_tokens.weight",
-            "token_embd.weight",
-            List.of((long) c.vocabSize(), hidden)));
+        new SyntheticTensor("model.embed_tokens.weight", List.of((long) c.vocabSize(), hidden)));
     for (int l = 0; l < c.numLayers(); l++) {
       Layer layer = new Layer(l, all);
-      layer.add("input_layernorm", "attn_norm", hidden);
-      layer.add("self_attn.q_proj", "attn_q", queries, hidden);
-      layer.add("self_attn.k_proj", "attn_k", keys, hidden);
-      layer.add("self_attn.v_proj", "attn_v", keys, hidden);
-      layer.add("self_attn.o_proj", "attn_output", hidden, queries);
-      layer.add("post_attention_layernorm", "ffn_norm", hidden);
-      layer.add("mlp.gate_proj", "ffn_gate", intermediate, hidden);
-      layer.add("mlp.up_proj", "ffn_up", intermediate, hidden);
-      layer.add("mlp.down_proj", "ffn_down", hidden, intermediate);
+      layer.add("input_layernorm", hidden);
+      layer.add("self_attn.q_proj", queries, hidden);
+      layer.add("self_attn.k_proj", keys, hidden);
+      layer.add("self_attn.v_proj", keys, hidden);
+      layer.add("self_attn.o_proj", hidden, queries);
+      layer.add("post_attention_layernorm", hidden);
+      layer.add("mlp.gate_proj", intermediate, hidden);
+      layer.add("mlp.up_proj", intermediate, hidden);
+      layer.add("mlp.down_proj", hidden, intermediate);
     }
-    all.add(new SyntheticTensor("model.norm.weight", "output_norm.weight", List.of(hidden)));
+    all.add(new SyntheticTensor("model.norm.weight", List.of(hidden)));
     return all;
   }
 
   private record Layer(int index, List<SyntheticTensor> all) {
-    void add(String name, String ggufName, Long... shape) {
+    void add(String name, Long... shape) {
       all.add(
-          new SyntheticTensor(
-              "model.layers." + index + "." + name + ".weight",
-              "blk." + index + "." + ggufName + ".weight",
-              List.of(shape)));
+          new SyntheticTensor("model.layers." + index + "." + name + ".weight", List.of(shape)));
     }
   }
 }

@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * Stores a matrix in another type, rounding as ggml's reference quantiser does
  * (https://github.com/ggml-org/ggml, ggml-quants.c).
  */
-final class WeightConverter {
+public final class WeightConverter {
   private static final ValueLayout.OfShort SHORT =
       ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
   private static final ValueLayout.OfFloat FLOAT =
@@ -38,7 +38,8 @@ final class WeightConverter {
         yield q8 == null ? convert(source, TensorType.F32, arena, pool) : q8;
       }
       case Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS ->
-          convert(source, fitsHalves(source, pool) ? TensorType.F16 : TensorType.F32, arena, pool);
+          convert(
+              source, fits(source, MAX_HALF, pool) ? TensorType.F16 : TensorType.F32, arena, pool);
     };
   }
 
@@ -63,7 +64,20 @@ final class WeightConverter {
     return exact.get() ? result : null;
   }
 
-  private static boolean fitsHalves(Matrix source, WorkerPool pool) {
+  /** Whether no value is NaN or larger than the type can tell, whichever sign it has. */
+  public static boolean fits(Matrix source, TensorType type, WorkerPool pool) {
+    float limit =
+        switch (type) {
+          case F16 -> MAX_HALF;
+          case Q8_0 -> MAX_HALF * 127; // the scale is a half
+          case Q4_0 -> MAX_HALF * 8;
+          case BF16 -> 0x1.fep127f;
+          default -> Float.MAX_VALUE;
+        };
+    return fits(source, limit, pool);
+  }
+
+  private static boolean fits(Matrix source, float limit, WorkerPool pool) {
     AtomicBoolean fits = new AtomicBoolean(true);
     rows(
         source.rows(),
@@ -76,7 +90,7 @@ final class WeightConverter {
             for (float value : row) {
               max = Math.max(max, Math.abs(value)); // NaN stays
             }
-            if (!(max <= MAX_HALF)) {
+            if (!(max <= limit)) {
               fits.set(false);
             }
           }
@@ -102,7 +116,7 @@ final class WeightConverter {
   /**
    * The matrix in the type asked for, newly allocated in the arena; itself when it has that type.
    */
-  static Matrix convert(Matrix source, TensorType type, Arena arena, WorkerPool pool) {
+  public static Matrix convert(Matrix source, TensorType type, Arena arena, WorkerPool pool) {
     if (source.type() == type) {
       return source;
     }

@@ -35,6 +35,27 @@ public record Tensor(
     }
   }
 
+  /**
+   * Reads all values for the first that is NaN or infinite, as one of a block with such a scale is.
+   *
+   * @return its index, or -1 when there is none
+   * @throws IOException when the file has become shorter since it was opened
+   */
+  public long firstNonFinite() throws IOException {
+    float[] values = new float[1 << 14]; // a multiple of every block
+    long total = elements();
+    for (long at = 0; at < total; at += values.length) {
+      int count = (int) Math.min(values.length, total - at);
+      read(at, values, 0, count);
+      for (int i = 0; i < count; i++) {
+        if (!Float.isFinite(values[i])) {
+          return at + i;
+        }
+      }
+    }
+    return -1;
+  }
+
   /** The product of the shape. */
   public long elements() {
     return data.byteSize() / type.blockBytes() * type.blockSize();

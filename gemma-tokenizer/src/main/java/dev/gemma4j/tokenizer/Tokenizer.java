@@ -325,6 +325,24 @@ public final class Tokenizer {
     return id;
   }
 
+  /** What the tokenizer was made of, its arrays copied. */
+  public Vocabulary vocabulary() {
+    Vocabulary v = vocabulary;
+    return new Vocabulary(
+        v.pieces(),
+        v.scores().clone(),
+        v.types().clone(),
+        v.algorithm(),
+        v.bosId(),
+        v.eosId(),
+        v.padId(),
+        v.addDummyPrefix(),
+        v.removeExtraWhitespaces(),
+        v.escapeWhitespaces(),
+        v.byteFallback(),
+        v.charsMap().clone());
+  }
+
   /** The number of pieces. */
   public int vocabSize() {
     return byteValues.length;

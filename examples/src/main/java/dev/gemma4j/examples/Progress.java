@@ -1,0 +1,37 @@
+package dev.gemma4j.examples;
+
+import dev.gemma4j.ProgressListener;
+import me.tongfei.progressbar.ProgressBar;
+import me.tongfei.progressbar.ProgressBarBuilder;
+import org.jspecify.annotations.Nullable;
+
+/** A bar on the terminal once something has taken a moment. */
+final class Progress implements ProgressListener, AutoCloseable {
+  private static final long PATIENCE_NANOS = 500_000_000;
+
+  private final String task;
+  private final long start = System.nanoTime();
+  private @Nullable ProgressBar bar;
+
+  Progress(String task) {
+    this.task = task;
+  }
+
+  @Override
+  public void progress(String stage, long done, long total) {
+    boolean terminal = System.console() != null && System.console().isTerminal();
+    if (bar == null && terminal && System.nanoTime() - start > PATIENCE_NANOS && done < total) {
+      bar = new ProgressBarBuilder().setTaskName(task).setInitialMax(total).build();
+    }
+    if (bar != null) {
+      bar.setExtraMessage(stage).stepTo(done);
+    }
+  }
+
+  @Override
+  public void close() {
+    if (bar != null) {
+      bar.close();
+    }
+  }
+}

@@ -1,0 +1,341 @@
+package dev.gemma4j.loader;
+
+import dev.gemma4j.tokenizer.PieceType;
+import dev.gemma4j.tokenizer.Vocabulary;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.math.BigInteger;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.channels.WritableByteChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Writes a GGUF file of version 3 (<a
+ * href="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md">format</a>) as llama.cpp's
+ * converter does for Gemma. The file appears under its name only when it is complete.
+ */
+public final class GgufWriter {
+  private static final int ALIGNMENT = 32;
+  private static final int UINT32 = 4;
+  private static final int INT32 = 5;
+  private static final int FLOAT32 = 6;
+  private static final int BOOL = 7;
+  private static final int STRING = 8;
+  private static final int ARRAY = 9;
+  private static final int UINT64 = 10;
+  private static final int INT64 = 11;
+  private static final int FLOAT64 = 12;
+  private static final float PADDING_SCORE = -1000;
+
+  private final ByteArrayOutputStream header = new ByteArrayOutputStream();
+  private final ByteBuffer number = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
+
+  private GgufWriter() {}
+
+  /**
+   * A tensor that will be written.
+   *
+   * @param name the Hugging Face name, as {@link Tensor#name}
+   * @param shape outermost first
+   */
+  public record Entry(String name, TensorType type, List<Long> shape) {
+    /** Copies the shape. */
+    public Entry {
+      shape = List.copyOf(shape);
+    }
+
+    /** The tensor's size in the file. */
+    public long bytes() {
+      return type.byteSize(shape.stream().reduce(1L, Math::multiplyExact));
+    }
+  }
+
+  /** Brings the tensors' bytes, so that they need not all be in memory. */
+  @FunctionalInterface
+  public interface Source {
+    /**
+     * Writes exactly {@link Entry#bytes()} bytes, little-endian. A norm is 1 + the weight.
+     *
+     * @throws IOException what is thrown leaves no file
+     */
+    void write(Entry entry, WritableByteChannel out) throws IOException;
+  }
+
+  /**
+   * Writes a file, or replaces one at once when all is written and on the disk. Nothing remains of
+   * an attempt that fails or is interrupted.
+   *
+   * @param metadata Long, BigInteger, Float, Double, Boolean, String or a List of these, in order;
+   *     see {@link #metadata}
+   * @throws IOException when the file cannot be written; a {@link
+   *     java.nio.channels.ClosedByInterruptException} when the thread is interrupted
+   * @throws IllegalArgumentException for metadata or types that cannot be written
+   * @throws IllegalStateException when the source writes too much or too little
+   */
+  public static void write(
+      Path file, Map<String, Object> metadata, List<Entry> tensors, Source source)
+      throws IOException {
+    if (Files.exists(file) && !Files.isRegularFile(file)) {
+      throw Malformed.of(file.toString(), "file", "something else", "a regular file or none");
+    }
+    Path absolute = file.toAbsolutePath();
+    Path parent = absolute.getParent();
+    if (parent == null || !Files.isDirectory(parent)) {
+      throw Malformed.of(String.valueOf(parent), "directory", "nothing", "a directory");
+    }
+    byte[] header = header(metadata, tensors);
+    Path temporary = Files.createTempFile(parent, "." + absolute.getFileName() + ".", ".tmp");
+    try {
+      try (FileChannel out = FileChannel.open(temporary, StandardOpenOption.WRITE)) {
+        writeFully(out, ByteBuffer.wrap(header));
+        for (Entry entry : tensors) {
+          long start = out.position();
+          source.write(entry, out);
+          long written = out.position() - start;
+          if (written != entry.bytes()) {
+            throw new IllegalStateException(
+                entry.name + ": " + written + " bytes written, expected " + entry.bytes());
+          }
+          writeFully(out, ByteBuffer.allocate((int) (aligned(written) - written)));
+        }
+        out.force(true);
+      }
+      Files.move(temporary, absolute, StandardCopyOption.ATOMIC_MOVE);
+    } catch (Throwable t) {
+      Files.deleteIfExists(temporary);
+      throw t;
+    }
+  }
+
+  private static void writeFully(WritableByteChannel out, ByteBuffer bytes) throws IOException {
+    while (bytes.hasRemaining()) {
+      out.write(bytes);
+    }
+  }
+
+  private static byte[] header(Map<String, Object> metadata, List<Entry> tensors) {
+    GgufWriter writer = new GgufWriter();
+    writer.header.writeBytes("GGUF".getBytes(StandardCharsets.UTF_8));
+    writer.u32(3);
+    writer.u64(tensors.size());
+    writer.u64(metadata.size());
+    metadata.forEach(writer::pair);
+    long offset = 0;
+    for (Entry entry : tensors) {
+      writer.text(GgufNames.inFile(entry.name));
+      writer.u32(entry.shape.size());
+      for (long size : entry.shape.reversed()) { // innermost first
+        writer.u64(size);
+      }
+      writer.u32(ggmlType(entry.type));
+      writer.u64(offset);
+      offset = aligned(offset + entry.bytes());
+    }
+    writer.header.writeBytes(
+        new byte[(int) (aligned(writer.header.size()) - writer.header.size())]);
+    return writer.header.toByteArray();
+  }
+
+  /**
+   * What describes a model of this shape whose matrices have this type.
+   *
+   * @param vocabulary null for a file without a tokenizer
+   * @throws IllegalArgumentException when the vocabulary has no form in GGUF
+   */
+  public static Map<String, Object> metadata(
+      String name,
+      GemmaConfig c,
+      TensorType type,
+      @Nullable Vocabulary vocabulary,
+      @Nullable String chatTemplate) {
+    Map<String, Object> m = new LinkedHashMap<>();
+    m.put("general.architecture", "gemma");
+    m.put("general.type", "model");
+    m.put("general.name", name);
+    m.put("gemma.context_length", (long) c.maxPositions());
+    m.put("gemma.embedding_length", (long) c.hiddenSize());
+    m.put("gemma.block_count", (long) c.numLayers());
+    m.put("gemma.feed_forward_length", (long) c.intermediateSize());
+    m.put("gemma.attention.head_count", (long) c.numHeads());
+    m.put("gemma.attention.head_count_kv", (long) c.numKvHeads());
+    m.put("gemma.attention.layer_norm_rms_epsilon", c.rmsNormEps());
+    m.put("gemma.attention.key_length", (long) c.headDim());
+    m.put("gemma.attention.value_length", (long) c.headDim());
+    m.put("gemma.rope.freq_base", c.ropeTheta());
+    putType(m, type);
+    if (vocabulary != null) {
+      tokenizer(m, vocabulary, c.vocabSize());
+      if (chatTemplate != null) {
+        m.put("tokenizer.chat_template", chatTemplate);
+      }
+    }
+    return m;
+  }
+
+  /**
+   * The metadata of a GGUF file for a copy of it that is one file and has matrices of this type.
+   */
+  public static Map<String, Object> metadata(Map<String, Object> source, TensorType type) {
+    Map<String, Object> m = new LinkedHashMap<>(source);
+    m.keySet().removeIf(key -> key.startsWith("split.") || key.equals("general.alignment"));
+    putType(m, type);
+    return m;
+  }
+
+  private static void putType(Map<String, Object> m, TensorType type) {
+    m.put(
+        "general.file_type",
+        switch (type) { // enum llama_ftype
+          case Q8_0 -> 7L;
+          case BF16 -> 32L;
+          default -> (long) ggmlType(type);
+        });
+    m.put("general.quantization_version", 2L);
+  }
+
+  private static void tokenizer(Map<String, Object> m, Vocabulary v, int size) {
+    if (v.algorithm() != Vocabulary.Algorithm.BPE
+        || v.charsMap().length > 0
+        || !v.escapeWhitespaces()) {
+      throw new IllegalArgumentException(
+          "tokenizer: found "
+              + v.algorithm()
+              + (v.charsMap().length > 0 ? " with normalisation" : "")
+              + ", expected BPE that leaves texts as they are: GGUF has no form for others");
+    }
+    List<Object> tokens = new ArrayList<>();
+    List<Object> scores = new ArrayList<>();
+    List<Object> types = new ArrayList<>();
+    for (int id = 0; id < v.pieces().size(); id++) {
+      tokens.add(piece(v, id));
+      scores.add(v.scores()[id]);
+      types.add(v.types()[id].ordinal() + 1L); // SentencePiece numbers its types from 1
+    }
+    for (int id = tokens.size(); id < size; id++) { // llama.cpp wants one for each row
+      tokens.add("[PAD" + id + "]");
+      scores.add(PADDING_SCORE);
+      types.add(PieceType.UNUSED.ordinal() + 1L);
+    }
+    m.put("tokenizer.ggml.model", "llama");
+    m.put("tokenizer.ggml.pre", "default");
+    m.put("tokenizer.ggml.tokens", tokens);
+    m.put("tokenizer.ggml.scores", scores);
+    m.put("tokenizer.ggml.token_type", types);
+    putId(m, "bos", v.bosId());
+    putId(m, "eos", v.eosId());
+    putId(m, "unknown", List.of(v.types()).indexOf(PieceType.UNKNOWN));
+    putId(m, "padding", v.padId());
+    putId(m, "eot", v.pieces().indexOf("<end_of_turn>"));
+    m.put("tokenizer.ggml.add_bos_token", true);
+    m.put("tokenizer.ggml.add_eos_token", false);
+    m.put("tokenizer.ggml.add_space_prefix", v.addDummyPrefix());
+    if (v.removeExtraWhitespaces()) {
+      m.put("tokenizer.ggml.remove_extra_whitespaces", true);
+    }
+  }
+
+  /** User-defined pieces are looked for before spaces become U+2581. */
+  private static String piece(Vocabulary v, int id) {
+    String piece = v.pieces().get(id);
+    if (v.types()[id] == PieceType.USER_DEFINED && piece.indexOf('\u2581') >= 0) {
+      return piece.replace('\u2581', ' ');
+    }
+    return piece;
+  }
+
+  private static void putId(Map<String, Object> m, String name, int id) {
+    if (id >= 0) {
+      m.put("tokenizer.ggml." + name + "_token_id", (long) id);
+    }
+  }
+
+  private static int ggmlType(TensorType type) {
+    return switch (type) { // enum ggml_type
+      case F32 -> 0;
+      case F16 -> 1;
+      case Q4_0 -> 2;
+      case Q8_0 -> 8;
+      case BF16 -> 30;
+      default -> throw new IllegalArgumentException("cannot write " + type);
+    };
+  }
+
+  private static long aligned(long at) {
+    return Math.ceilDiv(at, ALIGNMENT) * ALIGNMENT;
+  }
+
+  private void pair(String key, Object value) {
+    text(key);
+    int type = type(key, value);
+    u32(type);
+    value(key, type, value);
+  }
+
+  private static int type(String key, Object value) {
+    return switch (value) {
+      case String text -> STRING;
+      case Boolean flag -> BOOL;
+      case Float f -> FLOAT32;
+      case Double d -> FLOAT64;
+      case BigInteger big -> UINT64;
+      // llama.cpp asks for unsigned ones.
+      case Long n -> n >= 0 && n < 1L << 32 ? UINT32 : n == (int) (long) n ? INT32 : INT64;
+      case List<?> list -> ARRAY;
+      default -> throw new IllegalArgumentException(key + ": cannot write " + value.getClass());
+    };
+  }
+
+  private void value(String key, int type, Object value) {
+    switch (type) {
+      case STRING -> text((String) value);
+      case BOOL -> header.write((Boolean) value ? 1 : 0);
+      case FLOAT32 -> u32(Float.floatToRawIntBits((Float) value));
+      case FLOAT64 -> u64(Double.doubleToRawLongBits((Double) value));
+      case UINT32, INT32 -> u32((int) (long) (Long) value);
+      case UINT64, INT64 -> u64(((Number) value).longValue());
+      case ARRAY -> array(key, (List<?>) value);
+      default -> throw new AssertionError(type);
+    }
+  }
+
+  private void array(String key, List<?> list) {
+    int type = INT32;
+    for (Object element : list) {
+      int t = type(key, element);
+      if (element instanceof Long n) {
+        t = n == (int) (long) n && type == INT32 ? INT32 : INT64;
+      }
+      type = t;
+    }
+    u32(type);
+    u64(list.size());
+    for (Object element : list) {
+      value(key, type, element);
+    }
+  }
+
+  private void text(String value) {
+    byte[] bytes = value.getBytes(StandardCharsets.UTF_8);
+    u64(bytes.length);
+    header.writeBytes(bytes);
+  }
+
+  private void u32(int value) {
+    header.write(number.putInt(0, value).array(), 0, 4);
+  }
+
+  private void u64(long value) {
+    header.write(number.putLong(0, value).array(), 0, 8);
+  }
+}
