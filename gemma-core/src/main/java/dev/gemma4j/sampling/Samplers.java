@@ -5,6 +5,10 @@ import java.util.random.RandomGenerator;
 
 /** The usual samplers. All but {@link #mirostat} are immutable and safe to share. */
 public final class Samplers {
+  // Top-p sorts only as deep as the nucleus: it sums the mass by depth below the best first.
+  private static final int MASSES = 1024;
+  private static final double MASSES_PER_NAT = 32;
+
   private Samplers() {}
 
   /** Always the most probable token. */
@@ -141,16 +145,32 @@ public final class Samplers {
         minP > 0 && (topK == 0 || topP == 1)
             ? max + Math.log(minP) * temperature - 1e-3
             : Double.NEGATIVE_INFINITY;
+    double total = 0;
     if (topK == 0 && topP < 1) {
-      double sum = 0;
+      double[] masses = new double[MASSES];
       for (int i = 0; i < n; i++) {
-        sum += Math.exp((logits.get(i) - max) * invT);
+        double depth = (max - logits.get(i)) * invT;
+        double p = Math.exp(-depth);
+        total += p;
+        masses[(int) Math.min(depth * MASSES_PER_NAT, MASSES - 1)] += p;
       }
-      // Tokens below this probability together hold less than 1 - topP.
-      floor = Math.max(floor, max + Math.log((1 - topP) / n * sum) * temperature - 1e-3);
+      floor = Math.max(floor, max - depth(masses, topP * total) * temperature - 1e-3);
     }
     long[] candidates = candidates(logits, topK, floor);
-    return choose(candidates, logits, max, invT, topK, topP, minP, random);
+    return choose(candidates, logits, max, invT, total, topK, topP, minP, random);
+  }
+
+  /** How far below the best, in nats, the most probable tokens reach so much mass for sure. */
+  private static double depth(double[] masses, double mass) {
+    double enough = mass * (1 + 1e-9); // sums in another order differ by their rounding
+    double held = 0;
+    for (int i = 0; i < masses.length - 1; i++) {
+      held += masses[i];
+      if (held >= enough) {
+        return (i + 1) / MASSES_PER_NAT;
+      }
+    }
+    return Double.POSITIVE_INFINITY;
   }
 
   /** Draws from the full distribution without storing it. */
@@ -220,6 +240,7 @@ public final class Samplers {
       Logits logits,
       float max,
       double invT,
+      double all,
       int topK,
       float topP,
       float minP,
@@ -233,11 +254,7 @@ public final class Samplers {
     }
     if (topP < 1) {
       if (topK == 0) {
-        // The floor left out a tail, which still counts in the total.
-        total = 0;
-        for (int i = 0; i < logits.size(); i++) {
-          total += Math.exp((logits.get(i) - max) * invT);
-        }
+        total = all; // the floor left out a tail, which still counts
       }
       double sum = 0;
       int keep = 0;
