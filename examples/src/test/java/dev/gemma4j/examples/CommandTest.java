@@ -138,6 +138,21 @@ class CommandTest {
   }
 
   @Test
+  void embedsTexts() throws IOException {
+    JsonNode vector = run("", "embed", "--model", model(), "abc").json().get("embedding");
+    assertThat(vector.size()).isEqualTo(64);
+    double squares = 0;
+    for (JsonNode value : vector) {
+      squares += value.doubleValue() * value.doubleValue();
+    }
+    assertThat(squares).isCloseTo(1, within(1e-5));
+    JsonNode line =
+        run(object("text", "abc") + "\n", "embed", "--jsonl", "--model", model()).json();
+    assertThat(line.get("embedding")).isEqualTo(vector);
+    assertThat(run("", "embed", "--pooling", "max", "abc").status()).isEqualTo(2);
+  }
+
+  @Test
   void logitsOfAllPositions() throws IOException {
     JsonNode all = run("", "logits", "--all", "--json", "--model", model(), "2", "3,4").json();
     assertThat(all.get("logits").size()).isEqualTo(3);
