@@ -15,7 +15,8 @@ import dev.gemma4j.sampling.TokenHistory;
  * accepts with the same probability p.
  *
  * <p>It pays where guesses are often right and a pass of a few rows costs little more than one row.
- * {@link Usage} counts guesses and hits.
+ * Where arithmetic and not memory is the limit, as on few cores, it may make decoding slower:
+ * measure. {@link Usage} counts guesses and hits.
  */
 @FunctionalInterface
 public interface Speculation {
