@@ -154,8 +154,7 @@ class CommandTest {
             .out();
     Result lookup =
         run(
-            object("prompt", "abab").replace("}", ",\"seed\":3,\"maxTokens\":20,\"lookup\":4}")
-                + "\n",
+            "{\"prompt\":\"abab\",\"seed\":3,\"maxTokens\":20,\"lookup\":4}\n",
             "generate",
             "--jsonl",
             "--model",
@@ -193,7 +192,7 @@ class CommandTest {
     }
     assertThat(squares).isCloseTo(1, within(1e-5));
     JsonNode line =
-        run(object("text", "abc") + "\n", "embed", "--jsonl", "--model", model()).json();
+        run("{\"text\":\"abc\"}\n", "embed", "--jsonl", "--model", model()).json();
     assertThat(line.get("embedding")).isEqualTo(vector);
     assertThat(run("", "embed", "--pooling", "max", "abc").status()).isEqualTo(2);
   }
