@@ -191,8 +191,7 @@ class CommandTest {
       squares += value.doubleValue() * value.doubleValue();
     }
     assertThat(squares).isCloseTo(1, within(1e-5));
-    JsonNode line =
-        run("{\"text\":\"abc\"}\n", "embed", "--jsonl", "--model", model()).json();
+    JsonNode line = run("{\"text\":\"abc\"}\n", "embed", "--jsonl", "--model", model()).json();
     assertThat(line.get("embedding")).isEqualTo(vector);
     assertThat(run("", "embed", "--pooling", "max", "abc").status()).isEqualTo(2);
   }
