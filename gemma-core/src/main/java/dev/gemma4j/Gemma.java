@@ -26,6 +26,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
@@ -231,6 +232,68 @@ public final class Gemma implements AutoCloseable {
       ends.add(ChatTemplate.endOfTurn(tokenizer()));
     }
     return new TokenStream(this, newSession(), true, ids, ends, options);
+  }
+
+  /**
+   * How probable the model finds a text after a prompt.
+   *
+   * @param text encoded by itself, as the continuation that the model could have generated
+   * @throws ContextLengthException when they do not fit
+   */
+  public Score score(Prompt prompt, String text) {
+    return score(prompt, tokenizer().encode(text), 0);
+  }
+
+  /**
+   * How probable the model finds tokens after a prompt. Memory does not grow with their number: no
+   * more than 32 rows of logits are there at a time.
+   *
+   * @param prompt a text gets the beginning-of-text token in front; at least one token
+   * @param alternatives how many of the most probable tokens to report for each place
+   * @throws ContextLengthException when they do not fit
+   */
+  public Score score(Prompt prompt, int[] ids, int alternatives) {
+    int[] before =
+        prompt instanceof Prompt.Ids given
+            ? given.ids()
+            : ChatTemplate.promptIds(prompt, GenerationOptions.defaults(), tokenizer());
+    return Score.of(this, before, ids, alternatives);
+  }
+
+  /**
+   * The mean of a text's hidden states, of length 1; see {@link #embed(List, Pooling, boolean)}.
+   */
+  public float[] embed(String text) {
+    return embed(List.of(text), Pooling.MEAN, true).getFirst();
+  }
+
+  /**
+   * A vector [hiddenSize] for each text: the hidden states of its tokens after the final norm, made
+   * one. The beginning-of-text token goes in front of each. Short texts share a pass. Gemma is not
+   * trained to embed, so do not expect of it what embedding models do.
+   *
+   * @param normalize whether to make each vector's length 1, so that the dot product of two is
+   *     their cosine
+   * @return in the order of the texts
+   * @throws ContextLengthException when one does not fit
+   * @throws CancellationException when the thread is interrupted
+   */
+  public List<float[]> embed(List<String> texts, Pooling pooling, boolean normalize) {
+    List<int[]> ids = new ArrayList<>();
+    for (String text : texts) {
+      ids.add(ChatTemplate.concat(new int[] {tokenizer().bosId()}, tokenizer().encode(text)));
+    }
+    return embedIds(ids, pooling, normalize);
+  }
+
+  List<float[]> embedIds(List<int[]> texts, Pooling pooling, boolean normalize) {
+    try (Embedder embedder = new Embedder(this, pooling, normalize)) {
+      return embedder.embed(texts);
+    }
+  }
+
+  KvCache newCache() {
+    return new KvCache(kvShape);
   }
 
   /** Where a text under a constraint begins. */

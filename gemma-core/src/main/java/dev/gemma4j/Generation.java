@@ -22,7 +22,7 @@ public record Generation(
   }
 
   Generation withPromptTokens(int count) {
-    Usage corrected = new Usage(count, usage.generatedTokens(), usage.prefill(), usage.decode());
-    return new Generation(text, tokens, finishReason, corrected, logProbabilities);
+    return new Generation(
+        text, tokens, finishReason, usage.withPromptTokens(count), logProbabilities);
   }
 }

@@ -22,6 +22,7 @@ import org.jspecify.annotations.Nullable;
  *     says; one that ends with {@link FinishReason#EOS} is valid.
  * @param logProbabilities how many alternatives to each token to report with their probabilities;
  *     -1 to report nothing
+ * @param speculation what guesses tokens to save passes; null for nothing
  * @param bos whether a text prompt gets the beginning-of-text token
  * @param ignoreEos whether to go on after an end-of-text token
  */
@@ -33,6 +34,7 @@ public record GenerationOptions(
     List<String> stop,
     @Nullable Constraint constraint,
     int logProbabilities,
+    @Nullable Speculation speculation,
     boolean bos,
     boolean ignoreEos) {
   public GenerationOptions {
@@ -55,7 +57,16 @@ public record GenerationOptions(
 
   GenerationOptions withSeed(long value) {
     return new GenerationOptions(
-        maxTokens, sampler, processors, value, stop, constraint, logProbabilities, bos, ignoreEos);
+        maxTokens,
+        sampler,
+        processors,
+        value,
+        stop,
+        constraint,
+        logProbabilities,
+        speculation,
+        bos,
+        ignoreEos);
   }
 
   /** 256 tokens, temperature 0.8, top-p 0.95. */
@@ -84,6 +95,7 @@ public record GenerationOptions(
     private float presencePenalty;
     private float typical = 1;
     private int logProbabilities = -1;
+    private @Nullable Speculation speculation;
     private final List<String> stop = new ArrayList<>();
     private final List<LogitsProcessor> processors = new ArrayList<>();
 
@@ -153,6 +165,14 @@ public record GenerationOptions(
       return this;
     }
 
+    /**
+     * Guesses tokens to save passes, which changes the speed and not the text; not done unless set.
+     */
+    public Builder speculation(Speculation value) {
+      speculation = value;
+      return this;
+    }
+
     public Builder seed(long value) {
       seed = value;
       return this;
@@ -217,7 +237,16 @@ public record GenerationOptions(
       }
       Sampler chosen = sampler == null ? Samplers.of(temperature, topK, topP, minP) : sampler;
       return new GenerationOptions(
-          maxTokens, chosen, all, seed, stop, constraint, logProbabilities, bos, ignoreEos);
+          maxTokens,
+          chosen,
+          all,
+          seed,
+          stop,
+          constraint,
+          logProbabilities,
+          speculation,
+          bos,
+          ignoreEos);
     }
   }
 }

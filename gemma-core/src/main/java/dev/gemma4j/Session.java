@@ -111,6 +111,27 @@ public final class Session implements AutoCloseable {
     }
   }
 
+  /**
+   * Appends the first of the ids and computes the logits after every one. If the text does go on by
+   * the others, {@link #advance} takes them one by one; what is not taken is overwritten.
+   *
+   * @param targets one row for each id
+   */
+  void verify(int[] ids, float[][] targets, BooleanSupplier cancelled) {
+    enter();
+    try {
+      check(ids);
+      Batch batch = new Batch();
+      for (int i = 0; i < ids.length; i++) {
+        stage(batch, ids[i], targets[i], i, ids.length);
+      }
+      gemma.run(batch, cancelled);
+      length++;
+    } finally {
+      leave();
+    }
+  }
+
   /** Adds row {@code index} of {@code count} that this session appends in one pass. */
   void stage(Batch batch, int id, float @Nullable [] target, int index, int count) {
     int position = length + index;

@@ -5,9 +5,11 @@ import dev.gemma4j.decoding.ConstrainedText;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.LogitsProcessor;
 import dev.gemma4j.sampling.Sampler;
+import dev.gemma4j.sampling.TokenHistory;
 import dev.gemma4j.tokenizer.StreamingDecoder;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Iterator;
 import java.util.List;
 import java.util.NoSuchElementException;
@@ -23,6 +25,9 @@ import org.jspecify.annotations.Nullable;
  * interrupt.
  */
 public final class TokenStream implements Iterator<Token>, Iterable<Token>, AutoCloseable {
+  /** The most guesses that one pass verifies: with the token before them one block of logits. */
+  static final int MAX_DRAFT = 31;
+
   private final Gemma gemma;
   private final Session session;
   private final boolean ownsSession;
@@ -34,6 +39,12 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private final int longestStop;
   private final @Nullable ConstrainedText constrained;
   private final Sampler sampler;
+  private final Speculation.@Nullable Drafter drafter;
+  private int[] draft = {}; // the guesses of the last pass
+  private int taken; // of them, as the text went
+  private float[][] draftLogits = {}; // [1 + draft.length][vocabSize], after the token before them
+  private int drafted;
+  private int accepted;
   private final List<TokenLogProbabilities> logProbabilities = new ArrayList<>();
   private @Nullable TokenLogProbabilities last; // of the token that is being made
   private final List<Integer> ids = new ArrayList<>();
@@ -63,7 +74,19 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.decoder = gemma.tokenizer().newStreamingDecoder();
     this.longestStop = options.stop().stream().mapToInt(String::length).max().orElse(0);
     this.sampler = options.sampler().newText();
+    this.drafter = drafter(options.speculation());
     this.constrained = constrain(options.constraint());
+  }
+
+  private Speculation.@Nullable Drafter drafter(@Nullable Speculation speculation) {
+    try {
+      return speculation == null ? null : speculation.newText(gemma);
+    } catch (RuntimeException e) { // of a draft model that does not fit or is closed
+      if (ownsSession) {
+        session.close();
+      }
+      throw e;
+    }
   }
 
   private @Nullable ConstrainedText constrain(@Nullable Constraint constraint) {
@@ -176,14 +199,64 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (ids.isEmpty()) {
       row = session.append(prompt, this::isCancelled);
       prefillNanos += System.nanoTime() - start;
+    } else if (taken < draft.length && draft[taken] == ids.getLast()) {
+      session.advance();
+      taken++;
+      accepted++;
+      row = Logits.of(draftLogits[taken]);
     } else {
       if (session.position() >= gemma.contextLength()) {
         return null;
       }
-      row = session.append(new int[] {ids.getLast()}, this::isCancelled);
+      row = decode(ids.getLast());
       decodeNanos += System.nanoTime() - start;
     }
     return row;
+  }
+
+  /** Runs a token, with guesses of what follows it if there are any. */
+  private Logits decode(int id) {
+    draft = guess(id);
+    taken = 0;
+    if (draft.length == 0) {
+      return session.append(new int[] {id}, this::isCancelled);
+    }
+    int rows = 1 + draft.length;
+    if (draftLogits.length < rows) {
+      draftLogits = new float[rows][gemma.config().vocabSize()];
+    }
+    session.verify(ChatTemplate.concat(new int[] {id}, draft), draftLogits, this::isCancelled);
+    drafted += draft.length;
+    return Logits.of(draftLogits[0]);
+  }
+
+  private int[] guess(int id) {
+    // The last token that may be generated is never run.
+    int room =
+        Math.min(gemma.contextLength() - session.position(), options.maxTokens() - ids.size());
+    int most = Math.min(MAX_DRAFT, room - 1);
+    if (drafter == null || most < 1) {
+      return new int[0];
+    }
+    int[] guess = drafter.draft(historyWith(id), most);
+    return guess.length > most ? Arrays.copyOf(guess, most) : guess;
+  }
+
+  /** The session's tokens and the one that it has not run yet. */
+  private TokenHistory historyWith(int id) {
+    TokenHistory before = session.history();
+    int size = before.size();
+    return new TokenHistory() {
+      @Override
+      public int size() {
+        return size + 1;
+      }
+
+      @Override
+      public int get(int index) {
+        return index == size ? id : before.get(index);
+      }
+    };
   }
 
   private boolean isCancelled() {
@@ -265,11 +338,16 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
             prompt.length,
             ids.size(),
             Duration.ofNanos(prefillNanos),
-            Duration.ofNanos(decodeNanos)),
+            Duration.ofNanos(decodeNanos),
+            drafted,
+            accepted),
         logProbabilities);
   }
 
   private void release() {
+    if (drafter != null) {
+      drafter.close();
+    }
     if (ownsSession) {
       session.close();
     }

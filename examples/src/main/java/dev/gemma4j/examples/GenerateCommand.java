@@ -4,8 +4,10 @@ import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.Prompt;
+import dev.gemma4j.Speculation;
 import dev.gemma4j.TokenStream;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -19,6 +21,18 @@ import picocli.CommandLine.Parameters;
 final class GenerateCommand extends Command {
   @Mixin ModelOptions model = new ModelOptions();
   @Mixin GenerateOptions options = new GenerateOptions();
+
+  @Option(
+      names = "--draft",
+      paramLabel = "PATH",
+      description = "A smaller model that guesses tokens, for speed; the text stays.")
+  @Nullable Path draftModel;
+
+  @Option(
+      names = "--draft-tokens",
+      paramLabel = "N",
+      description = "Guess N tokens at a time with --draft (4).")
+  int draftTokens = 4;
 
   @Option(names = "--json", description = "Print one JSON object.")
   boolean json;
@@ -38,9 +52,12 @@ final class GenerateCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
-    GenerationOptions chosen = checked(options::build);
+    checked(options::build);
     String text = jsonl ? "" : argumentOrInput(prompt);
-    try (Gemma gemma = model.load()) {
+    try (Gemma gemma = model.load();
+        Gemma draft = draftModel == null ? null : Gemma.load(draftModel)) {
+      options.draft = draft == null ? null : Speculation.draftModel(draft, draftTokens);
+      GenerationOptions chosen = options.build();
       if (jsonl) {
         return io.jsonLines(
             request ->

@@ -2,6 +2,7 @@ package dev.gemma4j.examples;
 
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.Speculation;
 import dev.gemma4j.constraint.Constraint;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -20,6 +21,7 @@ final class GenerateOptions {
           "choice",
           "regex",
           "jsonSchema",
+          "lookup",
           "maxTokens",
           "temperature",
           "topK",
@@ -73,6 +75,15 @@ final class GenerateOptions {
 
   @Mixin ConstraintOptions constraint = new ConstraintOptions();
 
+  @Option(
+      names = "--lookup",
+      paramLabel = "N",
+      description = "Guess up to N tokens from the text so far, for speed; the text stays (0).")
+  int lookup;
+
+  /** Of a model that the command has loaded. */
+  @Nullable Speculation draft;
+
   @Option(names = "--seed", paramLabel = "N", description = "The same seed, the same text.")
   @Nullable Long seed;
 
@@ -103,6 +114,8 @@ final class GenerateOptions {
     merged.presencePenalty = request.number("presencePenalty", presencePenalty);
     merged.typical = request.number("typical", typical);
     merged.constraint = constraint.with(request);
+    merged.lookup = request.integer("lookup", lookup);
+    merged.draft = draft;
     merged.seed = request.longInteger("seed", seed);
     merged.stop = request.texts("stop", stop);
     merged.noBos = request.flag("noBos", noBos);
@@ -126,6 +139,11 @@ final class GenerateOptions {
             .stop(stop.toArray(String[]::new))
             .bos(!noBos)
             .ignoreEos(ignoreEos);
+    if (lookup != 0) {
+      builder.speculation(Speculation.promptLookup(lookup));
+    } else if (draft != null) {
+      builder.speculation(draft);
+    }
     Constraint limits = constraint.build();
     if (limits != null) {
       builder.constraint(limits);
@@ -140,6 +158,8 @@ final class GenerateOptions {
     usage.put("generatedTokens", generation.usage().generatedTokens());
     usage.put("prefillMs", generation.usage().prefill().toNanos() / 1e6);
     usage.put("decodeMs", generation.usage().decode().toNanos() / 1e6);
+    usage.put("draftedTokens", generation.usage().draftedTokens());
+    usage.put("acceptedTokens", generation.usage().acceptedTokens());
     Map<String, Object> json = new LinkedHashMap<>();
     json.put("text", generation.text());
     json.put("ids", generation.tokens());

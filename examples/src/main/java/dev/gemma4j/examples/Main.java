@@ -79,6 +79,7 @@ public final class Main implements Runnable {
           new DetokenizeCommand(io),
           new LogitsCommand(io),
           new ScoreCommand(io),
+          new EmbedCommand(io),
           new InspectCommand(io),
           new QuantizeCommand(io),
           new BenchCommand(io)

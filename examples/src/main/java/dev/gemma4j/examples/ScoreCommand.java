@@ -1,8 +1,10 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
-import dev.gemma4j.Session;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.Score;
 import java.io.IOException;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -84,19 +86,12 @@ final class ScoreCommand extends Command {
       throw new IllegalArgumentException(
           "ids: found " + ids.length + ", expected at least 2: the first is not scored");
     }
-    double[] logprobs = new double[ids.length - 1];
-    try (Session session = gemma.newSession()) {
-      session.append(
-          ids,
-          (i, logits) -> {
-            if (i < logprobs.length) {
-              logprobs[i] = logits.logProbability(ids[i + 1]);
-            }
-          });
-    }
+    Score score = gemma.score(Prompt.ofIds(ids[0]), Arrays.copyOfRange(ids, 1, ids.length), 0);
+    double[] logprobs =
+        score.tokens().stream().mapToDouble(token -> token.chosen().value()).toArray();
     Map<String, Object> json = new LinkedHashMap<>();
     json.put("logprobs", logprobs);
-    json.put("perplexity", Math.exp(-java.util.Arrays.stream(logprobs).average().orElseThrow()));
+    json.put("perplexity", score.perplexity());
     return json;
   }
 }

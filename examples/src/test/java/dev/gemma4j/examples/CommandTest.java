@@ -138,6 +138,65 @@ class CommandTest {
   }
 
   @Test
+  void speculationChangesNoText() throws IOException {
+    String plain =
+        run(
+                "",
+                "generate",
+                "--raw",
+                "--seed",
+                "3",
+                "--max-tokens",
+                "20",
+                "--model",
+                model(),
+                "abab")
+            .out();
+    Result lookup =
+        run(
+            "{\"prompt\":\"abab\",\"seed\":3,\"maxTokens\":20,\"lookup\":4}\n",
+            "generate",
+            "--jsonl",
+            "--model",
+            model());
+    assertThat(lookup.json().get("text").textValue()).isEqualTo(plain);
+    JsonNode draft =
+        run(
+                "",
+                "generate",
+                "--json",
+                "--seed",
+                "3",
+                "--max-tokens",
+                "20",
+                "--model",
+                model(),
+                "--draft",
+                model(),
+                "--draft-tokens",
+                "3",
+                "abab")
+            .json();
+    assertThat(draft.get("text").textValue()).isEqualTo(plain);
+    assertThat(draft.get("usage").get("draftedTokens").intValue()).isPositive();
+    assertThat(run("", "generate", "--lookup", "99", "abab").status()).isEqualTo(2);
+  }
+
+  @Test
+  void embedsTexts() throws IOException {
+    JsonNode vector = run("", "embed", "--model", model(), "abc").json().get("embedding");
+    assertThat(vector.size()).isEqualTo(64);
+    double squares = 0;
+    for (JsonNode value : vector) {
+      squares += value.doubleValue() * value.doubleValue();
+    }
+    assertThat(squares).isCloseTo(1, within(1e-5));
+    JsonNode line = run("{\"text\":\"abc\"}\n", "embed", "--jsonl", "--model", model()).json();
+    assertThat(line.get("embedding")).isEqualTo(vector);
+    assertThat(run("", "embed", "--pooling", "max", "abc").status()).isEqualTo(2);
+  }
+
+  @Test
   void logitsOfAllPositions() throws IOException {
     JsonNode all = run("", "logits", "--all", "--json", "--model", model(), "2", "3,4").json();
     assertThat(all.get("logits").size()).isEqualTo(3);

@@ -14,14 +14,25 @@ public final class Batch {
    * the batch; the cache has been {@linkplain KvCache#reserve reserved} for it.
    *
    * @param logits [vocabSize], filled by the pass, or null when nobody asks
+   * @param hidden [hiddenSize], filled with the state after the final norm, or null
    */
-  record Row(int token, int position, KvCache cache, float @Nullable [] logits) {}
+  record Row(
+      int token,
+      int position,
+      KvCache cache,
+      float @Nullable [] logits,
+      float @Nullable [] hidden) {}
 
   private final List<Row> rows = new ArrayList<>();
 
   /** Adds a row. */
   public void add(int token, int position, KvCache cache, float @Nullable [] logits) {
-    rows.add(new Row(token, position, cache, logits));
+    rows.add(new Row(token, position, cache, logits, null));
+  }
+
+  /** Adds a row of which the state after the final norm is asked for, not the logits. */
+  public void addHidden(int token, int position, KvCache cache, float[] hidden) {
+    rows.add(new Row(token, position, cache, null, hidden));
   }
 
   /** The rows so far. */

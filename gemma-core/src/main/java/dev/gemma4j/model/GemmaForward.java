@@ -91,7 +91,8 @@ public final class GemmaForward {
   }
 
   /**
-   * Runs the batch: stores keys and values in the caches and fills the logits that were asked for.
+   * Runs the batch: stores keys and values in the caches and fills the logits and hidden states
+   * that were asked for.
    *
    * @param cancelled asked before each layer
    * @throws CancellationException when it said true; the caches hold nothing new of value then
@@ -210,6 +211,10 @@ public final class GemmaForward {
     int vocab = config.vocabSize();
     List<float[]> targets = new ArrayList<>();
     for (int i = 0; i < n; i++) {
+      float[] state = batch.row(i).hidden();
+      if (state != null) {
+        kernels.rmsNorm(a.x, i * hidden, weights.finalNorm(), config.rmsNormEps(), state, 0);
+      }
       float[] target = batch.row(i).logits();
       if (target != null) {
         int at = targets.size() * hidden;

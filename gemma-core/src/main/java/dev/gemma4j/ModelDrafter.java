@@ -1,0 +1,51 @@
+package dev.gemma4j;
+
+import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.sampling.TokenHistory;
+
+/** See {@link Speculation#draftModel}. */
+final class ModelDrafter implements Speculation.Drafter {
+  private final Gemma gemma;
+  private final int tokens;
+  private final Session session;
+  private int known; // the session's tokens before it are the text's; after it they were guesses
+
+  ModelDrafter(Gemma gemma, int tokens) {
+    this.gemma = gemma;
+    this.tokens = tokens;
+    this.session = gemma.newSession();
+  }
+
+  @Override
+  public int[] draft(TokenHistory history, int most) {
+    int[] guess = new int[Math.min(tokens, most)];
+    if (history.size() + guess.length - 1 > gemma.contextLength()) {
+      return new int[0];
+    }
+    TokenHistory held = session.history();
+    while (known < held.size()
+        && known < history.size() - 1
+        && held.get(known) == history.get(known)) {
+      known++;
+    }
+    session.truncate(known);
+    int[] rest = new int[history.size() - known];
+    for (int i = 0; i < rest.length; i++) {
+      rest[i] = history.get(known + i);
+    }
+    Logits logits = session.append(rest);
+    known = history.size();
+    for (int i = 0; i < guess.length; i++) {
+      guess[i] = logits.argmax();
+      if (i + 1 < guess.length) {
+        logits = session.append(guess[i]);
+      }
+    }
+    return guess;
+  }
+
+  @Override
+  public void close() {
+    session.close();
+  }
+}
