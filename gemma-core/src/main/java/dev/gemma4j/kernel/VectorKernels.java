@@ -40,7 +40,9 @@ final class VectorKernels implements Kernels {
   @Override
   public void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
-    if (batch > 1) {
+    if (batch > 1 && SmallBatch.serves(w, batch)) {
+      SmallBatch.matmul(w, from, to, x, batch, y, yStride, scratch);
+    } else if (batch > 1) {
       VectorMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
     } else if (w.packed()) {
       Q4Groups.matvec(w, from, to, x, y, scratch);

@@ -7,6 +7,7 @@ import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
@@ -46,14 +47,26 @@ final class VectorMatmul {
     }
   }
 
+  /** Which lanes of two vectors interleave to the first vector, and to the second. */
+  private static final float[] INTERLEAVE = new float[2 * LANES];
+
+  static {
+    for (int i = 0; i < 2 * LANES; i++) {
+      INTERLEAVE[i] = (i & 1) * LANES + i / 2;
+    }
+  }
+
   private VectorMatmul() {}
 
   static void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
     int cols = w.cols();
     MemorySegment panel = scratch.aligned(COLUMNS * STEP);
-    float[] input = scratch.input(batch * COLUMNS); // [batch, COLUMNS]
-    float[] output = scratch.scores(PANELS * batch * Panel.WIDTH); // [PANELS, batch, WIDTH]
+    // Few rows cost as much as four: a panel's sums would wait for each other.
+    int padded = (batch + 3) / 4 * 4;
+    float[] input = scratch.input(padded * COLUMNS); // [padded, COLUMNS]
+    float[] output = scratch.scores(PANELS * padded * Panel.WIDTH); // [PANELS, padded, WIDTH]
+    Arrays.fill(input, batch * COLUMNS, padded * COLUMNS, 0);
     for (int first = from; first < to; first += PANELS * Panel.WIDTH) {
       int last = Math.min(to, first + PANELS * Panel.WIDTH);
       for (int k = 0; k < cols; k += COLUMNS) {
@@ -65,15 +78,15 @@ final class VectorMatmul {
           int rows = Math.min(Panel.WIDTH, last - r);
           // Beyond the last row the panel holds what it held; its products are not copied out.
           fill(w, r, rows, k, n, panel, scratch);
-          int at = (r - first) * batch;
+          int at = (r - first) * padded;
           Panel.multiply(
-              panel, 0, STEP, n, input, 0, COLUMNS, batch, output, at, Panel.WIDTH, k > 0);
+              panel, 0, STEP, n, input, 0, COLUMNS, padded, output, at, Panel.WIDTH, k > 0);
         }
       }
       for (int r = first; r < last; r += Panel.WIDTH) {
         int rows = Math.min(Panel.WIDTH, last - r);
         for (int b = 0; b < batch; b++) {
-          int at = (r - first) * batch + b * Panel.WIDTH;
+          int at = (r - first) * padded + b * Panel.WIDTH;
           System.arraycopy(output, at, y, b * yStride + r, rows);
         }
       }
@@ -97,11 +110,125 @@ final class VectorMatmul {
   }
 
   private static void turn(float[] decoded, int n, MemorySegment panel) {
-    long at = 0;
-    for (int i = 0; i < n; i++, at += STEP) {
+    int done = 0;
+    if (LANES == 16) {
+      done = n / LANES * LANES;
+      turn16(decoded, 0, done, panel, 0);
+      turn16(decoded, LANES * COLUMNS, done, panel, (long) LANES * Float.BYTES);
+    }
+    long at = done * STEP;
+    for (int i = done; i < n; i++, at += STEP) {
       FloatVector.fromArray(F, decoded, i, DOWN, 0).intoMemorySegment(panel, at, LE);
       FloatVector.fromArray(F, decoded, i + LANES * COLUMNS, DOWN, 0)
           .intoMemorySegment(panel, at + (long) LANES * Float.BYTES, LE);
+    }
+  }
+
+  /**
+   * Turns 16 rows in squares of 16 columns: interleaving each row with the one half of the rows
+   * below it, four times, brings every element to its transposed place. Gathering takes several
+   * times as long.
+   */
+  private static void turn16(float[] decoded, int from, int n, MemorySegment panel, long at) {
+    FloatVector low = FloatVector.fromArray(F, INTERLEAVE, 0);
+    FloatVector high = FloatVector.fromArray(F, INTERLEAVE, LANES);
+    for (int k = 0; k < n; k += 16, at += 16 * STEP) {
+      FloatVector r0 = FloatVector.fromArray(F, decoded, from + 0 * COLUMNS + k);
+      FloatVector r1 = FloatVector.fromArray(F, decoded, from + 1 * COLUMNS + k);
+      FloatVector r2 = FloatVector.fromArray(F, decoded, from + 2 * COLUMNS + k);
+      FloatVector r3 = FloatVector.fromArray(F, decoded, from + 3 * COLUMNS + k);
+      FloatVector r4 = FloatVector.fromArray(F, decoded, from + 4 * COLUMNS + k);
+      FloatVector r5 = FloatVector.fromArray(F, decoded, from + 5 * COLUMNS + k);
+      FloatVector r6 = FloatVector.fromArray(F, decoded, from + 6 * COLUMNS + k);
+      FloatVector r7 = FloatVector.fromArray(F, decoded, from + 7 * COLUMNS + k);
+      FloatVector r8 = FloatVector.fromArray(F, decoded, from + 8 * COLUMNS + k);
+      FloatVector r9 = FloatVector.fromArray(F, decoded, from + 9 * COLUMNS + k);
+      FloatVector r10 = FloatVector.fromArray(F, decoded, from + 10 * COLUMNS + k);
+      FloatVector r11 = FloatVector.fromArray(F, decoded, from + 11 * COLUMNS + k);
+      FloatVector r12 = FloatVector.fromArray(F, decoded, from + 12 * COLUMNS + k);
+      FloatVector r13 = FloatVector.fromArray(F, decoded, from + 13 * COLUMNS + k);
+      FloatVector r14 = FloatVector.fromArray(F, decoded, from + 14 * COLUMNS + k);
+      FloatVector r15 = FloatVector.fromArray(F, decoded, from + 15 * COLUMNS + k);
+      FloatVector s0 = low.selectFrom(r0, r8);
+      FloatVector s1 = high.selectFrom(r0, r8);
+      FloatVector s2 = low.selectFrom(r1, r9);
+      FloatVector s3 = high.selectFrom(r1, r9);
+      FloatVector s4 = low.selectFrom(r2, r10);
+      FloatVector s5 = high.selectFrom(r2, r10);
+      FloatVector s6 = low.selectFrom(r3, r11);
+      FloatVector s7 = high.selectFrom(r3, r11);
+      FloatVector s8 = low.selectFrom(r4, r12);
+      FloatVector s9 = high.selectFrom(r4, r12);
+      FloatVector s10 = low.selectFrom(r5, r13);
+      FloatVector s11 = high.selectFrom(r5, r13);
+      FloatVector s12 = low.selectFrom(r6, r14);
+      FloatVector s13 = high.selectFrom(r6, r14);
+      FloatVector s14 = low.selectFrom(r7, r15);
+      FloatVector s15 = high.selectFrom(r7, r15);
+      FloatVector t0 = low.selectFrom(s0, s8);
+      FloatVector t1 = high.selectFrom(s0, s8);
+      FloatVector t2 = low.selectFrom(s1, s9);
+      FloatVector t3 = high.selectFrom(s1, s9);
+      FloatVector t4 = low.selectFrom(s2, s10);
+      FloatVector t5 = high.selectFrom(s2, s10);
+      FloatVector t6 = low.selectFrom(s3, s11);
+      FloatVector t7 = high.selectFrom(s3, s11);
+      FloatVector t8 = low.selectFrom(s4, s12);
+      FloatVector t9 = high.selectFrom(s4, s12);
+      FloatVector t10 = low.selectFrom(s5, s13);
+      FloatVector t11 = high.selectFrom(s5, s13);
+      FloatVector t12 = low.selectFrom(s6, s14);
+      FloatVector t13 = high.selectFrom(s6, s14);
+      FloatVector t14 = low.selectFrom(s7, s15);
+      FloatVector t15 = high.selectFrom(s7, s15);
+      FloatVector u0 = low.selectFrom(t0, t8);
+      FloatVector u1 = high.selectFrom(t0, t8);
+      FloatVector u2 = low.selectFrom(t1, t9);
+      FloatVector u3 = high.selectFrom(t1, t9);
+      FloatVector u4 = low.selectFrom(t2, t10);
+      FloatVector u5 = high.selectFrom(t2, t10);
+      FloatVector u6 = low.selectFrom(t3, t11);
+      FloatVector u7 = high.selectFrom(t3, t11);
+      FloatVector u8 = low.selectFrom(t4, t12);
+      FloatVector u9 = high.selectFrom(t4, t12);
+      FloatVector u10 = low.selectFrom(t5, t13);
+      FloatVector u11 = high.selectFrom(t5, t13);
+      FloatVector u12 = low.selectFrom(t6, t14);
+      FloatVector u13 = high.selectFrom(t6, t14);
+      FloatVector u14 = low.selectFrom(t7, t15);
+      FloatVector u15 = high.selectFrom(t7, t15);
+      FloatVector v0 = low.selectFrom(u0, u8);
+      FloatVector v1 = high.selectFrom(u0, u8);
+      FloatVector v2 = low.selectFrom(u1, u9);
+      FloatVector v3 = high.selectFrom(u1, u9);
+      FloatVector v4 = low.selectFrom(u2, u10);
+      FloatVector v5 = high.selectFrom(u2, u10);
+      FloatVector v6 = low.selectFrom(u3, u11);
+      FloatVector v7 = high.selectFrom(u3, u11);
+      FloatVector v8 = low.selectFrom(u4, u12);
+      FloatVector v9 = high.selectFrom(u4, u12);
+      FloatVector v10 = low.selectFrom(u5, u13);
+      FloatVector v11 = high.selectFrom(u5, u13);
+      FloatVector v12 = low.selectFrom(u6, u14);
+      FloatVector v13 = high.selectFrom(u6, u14);
+      FloatVector v14 = low.selectFrom(u7, u15);
+      FloatVector v15 = high.selectFrom(u7, u15);
+      v0.intoMemorySegment(panel, at + 0 * STEP, LE);
+      v1.intoMemorySegment(panel, at + 1 * STEP, LE);
+      v2.intoMemorySegment(panel, at + 2 * STEP, LE);
+      v3.intoMemorySegment(panel, at + 3 * STEP, LE);
+      v4.intoMemorySegment(panel, at + 4 * STEP, LE);
+      v5.intoMemorySegment(panel, at + 5 * STEP, LE);
+      v6.intoMemorySegment(panel, at + 6 * STEP, LE);
+      v7.intoMemorySegment(panel, at + 7 * STEP, LE);
+      v8.intoMemorySegment(panel, at + 8 * STEP, LE);
+      v9.intoMemorySegment(panel, at + 9 * STEP, LE);
+      v10.intoMemorySegment(panel, at + 10 * STEP, LE);
+      v11.intoMemorySegment(panel, at + 11 * STEP, LE);
+      v12.intoMemorySegment(panel, at + 12 * STEP, LE);
+      v13.intoMemorySegment(panel, at + 13 * STEP, LE);
+      v14.intoMemorySegment(panel, at + 14 * STEP, LE);
+      v15.intoMemorySegment(panel, at + 15 * STEP, LE);
     }
   }
 
