@@ -10,9 +10,9 @@ import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.TensorType;
-import dev.gemma4j.model.Batch;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
+import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.model.Weights;
 import dev.gemma4j.model.WeightsBuilder;
 import dev.gemma4j.sampling.Logits;
@@ -26,17 +26,19 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * A loaded model: immutable weights, tokenizer and worker threads. Safe for any number of threads,
- * whose forward passes take turns. The model's files must not change while it is open; a pass that
- * finds one shorter throws an {@link UncheckedIOException}. The only thing to close; whatever still
- * uses it then gets an {@link IllegalStateException}.
+ * which share the passes over the weights (continuous batching): each gets the text that it would
+ * get alone, but for rounding, as sums are made in another order when several rows run at once. The
+ * model's files must not change while it is open; a pass that finds one shorter throws an {@link
+ * UncheckedIOException}. The only thing to close; whatever still uses it then gets an {@link
+ * IllegalStateException}.
  *
  * <pre>{@code
  * try (Gemma gemma = Gemma.load(Path.of("gemma-2b-it"))) {
@@ -51,7 +53,7 @@ public final class Gemma implements AutoCloseable {
   private final Arena arena;
   private final WorkerPool pool;
   private final Weights weights;
-  private final GemmaForward forward;
+  private final Scheduler scheduler;
   private final Kernels kernels;
   private final int contextLength;
   private final KvCache.Shape kvShape;
@@ -74,7 +76,7 @@ public final class Gemma implements AutoCloseable {
     this.kernels = kernels;
     this.contextLength = contextLength;
     this.kvShape = new KvCache.Shape(weights.config(), kvType);
-    this.forward = new GemmaForward(weights, kernels, pool);
+    this.scheduler = new Scheduler(new GemmaForward(weights, kernels, pool), kvShape);
   }
 
   /**
@@ -301,14 +303,16 @@ public final class Gemma implements AutoCloseable {
     }
     List<Session> entered = new ArrayList<>();
     try {
-      Batch batch = new Batch();
+      List<Scheduler.Request> requests = new ArrayList<>();
       for (Session session : sessions) {
         session.enter();
         entered.add(session);
-        session.check(ids[batch.size()]);
-        session.stage(batch, ids[batch.size()], session.logitsBuffer(), 0, 1);
+        session.check(ids[requests.size()]);
+        float[] target = session.logitsBuffer();
+        int at = requests.size();
+        requests.add(session.request(ids, at, at + 1, i -> target, () -> false));
       }
-      run(batch, () -> false);
+      run(requests);
       List<Logits> logits = new ArrayList<>();
       for (Session session : sessions) {
         session.advance();
@@ -320,26 +324,31 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  void run(Batch batch, BooleanSupplier cancelled) {
-    turn.lock();
+  Scheduler scheduler() {
+    return scheduler;
+  }
+
+  void run(List<Scheduler.Request> requests) {
     try {
-      requireOpen();
-      forward.run(batch, cancelled);
+      scheduler.run(requests);
+    } catch (CancellationException e) {
+      throw e;
     } catch (InternalError | IllegalStateException e) { // the latter when a worker failed or closed
       checkFiles();
       throw e;
-    } finally {
-      turn.unlock();
     }
   }
 
   private void checkFiles() {
+    turn.lock(); // so that nobody closes the files meanwhile
     try {
       if (!closed) {
         checkpoint.checkFiles();
       }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
+    } finally {
+      turn.unlock();
     }
   }
 
@@ -349,13 +358,17 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  /** Waits for a running pass, ends the threads and unmaps the weights. Harmless when repeated. */
+  /**
+   * Ends what runs after the layer under way, ends the threads and unmaps the weights. Harmless
+   * when repeated.
+   */
   @Override
   public void close() {
     turn.lock();
     try {
       if (!closed) {
         closed = true;
+        scheduler.close();
         pool.close();
         arena.close();
         checkpoint.close();

@@ -272,6 +272,8 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private void release() {
     if (ownsSession) {
       session.close();
+    } else {
+      session.pause();
     }
   }
 

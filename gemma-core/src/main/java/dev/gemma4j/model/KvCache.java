@@ -26,6 +26,14 @@ public final class KvCache implements AutoCloseable {
     this.shape = shape;
   }
 
+  /** A cache whose pages are all the same one: where to write what nobody reads. */
+  static KvCache sink(Shape shape, int positions) {
+    KvCache sink = new KvCache(shape);
+    sink.segments = new MemorySegment[(positions + PAGE_SIZE - 1) / PAGE_SIZE];
+    Arrays.fill(sink.segments, Arena.ofAuto().allocate(shape.pageBytes, 64));
+    return sink;
+  }
+
   /** What lies where in the pages of a model, for all its sequences. */
   public static final class Shape {
     private final int headDim;
