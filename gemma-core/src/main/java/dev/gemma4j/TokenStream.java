@@ -174,13 +174,13 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     long start = System.nanoTime();
     Logits row;
     if (ids.isEmpty()) {
-      row = session.append(prompt, this::isCancelled);
+      row = session.append(prompt, () -> cancelled);
       prefillNanos += System.nanoTime() - start;
     } else {
       if (session.position() >= gemma.contextLength()) {
         return null;
       }
-      row = session.append(new int[] {ids.getLast()}, this::isCancelled);
+      row = session.append(new int[] {ids.getLast()}, () -> cancelled);
       decodeNanos += System.nanoTime() - start;
     }
     return row;
