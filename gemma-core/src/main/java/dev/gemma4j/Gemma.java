@@ -12,6 +12,7 @@ import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.TensorType;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
+import dev.gemma4j.model.KvPool;
 import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.model.Weights;
 import dev.gemma4j.model.WeightsBuilder;
@@ -56,7 +57,8 @@ public final class Gemma implements AutoCloseable {
   private final Scheduler scheduler;
   private final Kernels kernels;
   private final int contextLength;
-  private final KvCache.Shape kvShape;
+  private final KvPool kvPool;
+  private final long kvMemory;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
   private @Nullable TokenTries tries; // guarded by turn
@@ -68,15 +70,18 @@ public final class Gemma implements AutoCloseable {
       Weights weights,
       Kernels kernels,
       int contextLength,
-      KvLayout.Type kvType) {
+      LoadOptions options) {
     this.checkpoint = checkpoint;
     this.arena = arena;
     this.pool = pool;
     this.weights = weights;
     this.kernels = kernels;
     this.contextLength = contextLength;
-    this.kvShape = new KvCache.Shape(weights.config(), kvType);
-    this.scheduler = new Scheduler(new GemmaForward(weights, kernels, pool), kvShape);
+    KvCache.Shape shape = new KvCache.Shape(weights.config(), kvType(options.kv()));
+    this.kvMemory =
+        options.kvMemory() == 0 ? Runtime.getRuntime().maxMemory() / 2 : options.kvMemory();
+    this.kvPool = new KvPool(shape, kvMemory, options.promptReuse());
+    this.scheduler = new Scheduler(new GemmaForward(weights, kernels, pool), shape);
   }
 
   /**
@@ -121,8 +126,7 @@ public final class Gemma implements AutoCloseable {
       Weights weights =
           new WeightsBuilder(checkpoint, tensorType(options.weights()), kernels, arena, pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
-      Gemma gemma =
-          new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, kvType(options.kv()));
+      Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, options);
       log.info(
           "Loaded {}: {} layers, {} weights, {} kernels, {} threads, {} ms",
           path,
@@ -277,7 +281,7 @@ public final class Gemma implements AutoCloseable {
     } finally {
       turn.unlock();
     }
-    return new Session(this, new KvCache(kvShape), new int[16], 0);
+    return new Session(this, new KvCache(kvPool), new int[16], 0);
   }
 
   /**
@@ -322,6 +326,10 @@ public final class Gemma implements AutoCloseable {
     } finally {
       entered.forEach(Session::leave);
     }
+  }
+
+  long kvMemory() {
+    return kvMemory;
   }
 
   Scheduler scheduler() {

@@ -22,7 +22,15 @@ public record Generation(
   }
 
   Generation withPromptTokens(int count) {
-    Usage corrected = new Usage(count, usage.generatedTokens(), usage.prefill(), usage.decode());
+    Usage corrected =
+        new Usage(
+            count,
+            usage.generatedTokens(),
+            usage.prefill(),
+            usage.decode(),
+            usage.reusedPromptTokens(),
+            usage.queued(),
+            usage.firstToken());
     return new Generation(text, tokens, finishReason, corrected, logProbabilities);
   }
 }

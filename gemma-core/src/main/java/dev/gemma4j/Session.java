@@ -2,6 +2,7 @@ package dev.gemma4j;
 
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
+import dev.gemma4j.model.KvPool;
 import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.TokenHistory;
@@ -29,6 +30,7 @@ public final class Session implements AutoCloseable {
   private float @Nullable [] logits;
   private boolean closed;
   private long queuedNanos;
+  private int reused;
 
   Session(Gemma gemma, KvCache cache, int[] tokens, int length) {
     this.gemma = gemma;
@@ -54,6 +56,7 @@ public final class Session implements AutoCloseable {
    * Appends tokens and returns the logits of the next one, valid until this session changes.
    *
    * @throws ContextLengthException when they do not fit; the session is unchanged
+   * @throws KvMemoryException when their keys and values do not; the session is unchanged
    * @throws IllegalArgumentException when there are none, or an id is not in the vocabulary
    * @throws IllegalStateException when the session or the model is closed, or another thread uses
    *     it
@@ -122,6 +125,7 @@ public final class Session implements AutoCloseable {
     long begin = System.nanoTime();
     boolean done = false;
     try {
+      reserve(length + ids.length); // all or nothing
       for (int from = 0; from < ids.length; ) {
         int to = Math.min(ids.length, from + GemmaForward.MAX_ROWS);
         Scheduler.Request request = request(ids, from, to, targets, cancelled);
@@ -137,6 +141,7 @@ public final class Session implements AutoCloseable {
     } finally {
       if (!done) {
         length = start;
+        cache.truncate(start);
       }
     }
   }
@@ -149,12 +154,61 @@ public final class Session implements AutoCloseable {
       IntFunction<float @Nullable []> targets,
       BooleanSupplier cancelled) {
     int end = length + to - from;
-    cache.reserve(length, end);
+    reserve(end);
     if (tokens.length < end) {
       tokens = Arrays.copyOf(tokens, Math.max(end, 2 * tokens.length));
     }
     System.arraycopy(ids, from, tokens, length, to - from);
     return new Scheduler.Request(caller, cache, ids, from, to, length, targets, cancelled);
+  }
+
+  private void reserve(int end) {
+    try {
+      cache.reserve(length, end);
+    } catch (KvPool.FullException e) {
+      throw new KvMemoryException(e.asked(), e.available(), gemma.kvMemory());
+    }
+  }
+
+  /**
+   * Appends a prompt; in an empty session takes over what an earlier one left of its beginning, and
+   * leaves it in turn.
+   */
+  Logits appendPrompt(int[] ids, BooleanSupplier cancelled) {
+    enter();
+    try {
+      check(ids);
+      reused = 0;
+      if (length == 0) {
+        reused = cache.reuse(ids);
+        tokens = Arrays.copyOf(ids, ids.length);
+        length = reused;
+      }
+    } finally {
+      leave();
+    }
+    boolean done = false;
+    try {
+      Logits logits =
+          append(reused == 0 ? ids : Arrays.copyOfRange(ids, reused, ids.length), cancelled);
+      done = true;
+      remember();
+      return logits;
+    } finally {
+      if (!done && reused > 0) {
+        truncate(0);
+      }
+    }
+  }
+
+  /** Leaves what this session has computed to later prompts that begin with the same tokens. */
+  void remember() {
+    cache.remember(tokens, length);
+  }
+
+  /** Tokens of the last prompt that were not computed. */
+  int reused() {
+    return reused;
   }
 
   /** How long the last append waited for its first pass to begin. */

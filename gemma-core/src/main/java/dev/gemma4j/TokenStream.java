@@ -44,6 +44,10 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private volatile boolean cancelled;
   private long prefillNanos;
   private long decodeNanos;
+  private final long created = System.nanoTime();
+  private long queuedNanos;
+  private long firstTokenNanos;
+  private int reused;
 
   TokenStream(
       Gemma gemma,
@@ -174,8 +178,11 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     long start = System.nanoTime();
     Logits row;
     if (ids.isEmpty()) {
-      row = session.append(prompt, () -> cancelled);
-      prefillNanos += System.nanoTime() - start;
+      row = session.appendPrompt(prompt, () -> cancelled);
+      queuedNanos = session.queuedNanos();
+      reused = session.reused();
+      prefillNanos += System.nanoTime() - start - queuedNanos;
+      firstTokenNanos = System.nanoTime() - created;
     } else {
       if (session.position() >= gemma.contextLength()) {
         return null;
@@ -265,11 +272,17 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
             prompt.length,
             ids.size(),
             Duration.ofNanos(prefillNanos),
-            Duration.ofNanos(decodeNanos)),
+            Duration.ofNanos(decodeNanos),
+            reused,
+            Duration.ofNanos(queuedNanos),
+            Duration.ofNanos(firstTokenNanos)),
         logProbabilities);
   }
 
   private void release() {
+    if (ids.size() > 1) {
+      session.remember();
+    }
     if (ownsSession) {
       session.close();
     } else {
