@@ -103,6 +103,8 @@ public final class Gemma implements AutoCloseable {
    */
   public static Gemma load(Path path, LoadOptions options) throws IOException {
     long start = System.nanoTime();
+    Events.Load event = new Events.Load();
+    event.begin();
     options.progress().progress("open", 0, 1);
     Checkpoint checkpoint = Checkpoint.open(path);
     Arena arena = Arena.ofShared();
@@ -127,6 +129,10 @@ public final class Gemma implements AutoCloseable {
           new WeightsBuilder(checkpoint, tensorType(options.weights()), kernels, arena, pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
       Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, options);
+      event.path = path.toString();
+      event.weights = gemma.weights();
+      event.bytes = gemma.weightBytesPerToken();
+      event.commit();
       log.info(
           "Loaded {}: {} layers, {} weights, {} kernels, {} threads, {} ms",
           path,
@@ -282,6 +288,34 @@ public final class Gemma implements AutoCloseable {
       turn.unlock();
     }
     return new Session(this, new KvCache(kvPool), new int[16], 0);
+  }
+
+  /**
+   * Reads a session that {@link Session#save} wrote.
+   *
+   * @throws MalformedFileException when the file is no saved session, is damaged, or comes from
+   *     another model
+   * @throws KvMemoryException when it does not fit
+   */
+  public Session restore(Path path) throws IOException {
+    Session session = newSession();
+    try {
+      SessionFile.read(path, fingerprint(), contextLength, config(), session::restore);
+      return session;
+    } catch (Throwable t) {
+      session.close();
+      throw t;
+    }
+  }
+
+  byte[] fingerprint() {
+    turn.lock();
+    try {
+      requireOpen();
+      return SessionFile.fingerprint(checkpoint, weights());
+    } finally {
+      turn.unlock();
+    }
   }
 
   /**

@@ -6,6 +6,8 @@ import dev.gemma4j.model.KvPool;
 import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.TokenHistory;
+import java.io.IOException;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
@@ -303,6 +305,28 @@ public final class Session implements AutoCloseable {
     } finally {
       leave();
     }
+  }
+
+  /**
+   * Writes tokens, keys and values to a file, from which {@link Gemma#restore} continues. The file
+   * appears whole or not at all.
+   *
+   * @throws IOException when it cannot be written
+   */
+  public void save(Path path) throws IOException {
+    enter();
+    try {
+      SessionFile.write(path, gemma.fingerprint(), tokens(), cache, gemma.config());
+    } finally {
+      leave();
+    }
+  }
+
+  KvCache restore(int[] ids) {
+    reserve(ids.length);
+    tokens = Arrays.copyOf(ids, Math.max(16, ids.length));
+    length = ids.length;
+    return cache;
   }
 
   void enter() {

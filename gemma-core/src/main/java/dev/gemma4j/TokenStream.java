@@ -48,6 +48,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private long queuedNanos;
   private long firstTokenNanos;
   private int reused;
+  private final Events.Generated generated = new Events.Generated();
 
   TokenStream(
       Gemma gemma,
@@ -68,6 +69,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.longestStop = options.stop().stream().mapToInt(String::length).max().orElse(0);
     this.sampler = options.sampler().newText();
     this.constrained = constrain(options.constraint());
+    generated.begin();
   }
 
   private @Nullable ConstrainedText constrain(@Nullable Constraint constraint) {
@@ -178,9 +180,15 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     long start = System.nanoTime();
     Logits row;
     if (ids.isEmpty()) {
+      Events.Prefill event = new Events.Prefill();
+      event.begin();
       row = session.appendPrompt(prompt, () -> cancelled);
       queuedNanos = session.queuedNanos();
       reused = session.reused();
+      event.tokens = prompt.length;
+      event.reused = reused;
+      event.queued = queuedNanos;
+      event.commit();
       prefillNanos += System.nanoTime() - start - queuedNanos;
       firstTokenNanos = System.nanoTime() - created;
     } else {
@@ -215,6 +223,12 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       }
     }
     release();
+    generated.generatedTokens = ids.size();
+    generated.promptTokens = prompt.length;
+    generated.finishReason = String.valueOf(finishReason);
+    generated.prefill = prefillNanos;
+    generated.decode = decodeNanos;
+    generated.commit();
     if (text.length() > emitted && endId != null) {
       return emit(endId, text.length());
     }

@@ -140,6 +140,7 @@ public final class Scheduler {
     final List<Integer> firstRows = new ArrayList<>();
     final long start = System.nanoTime();
     boolean begun;
+    @Nullable PassEvent event;
 
     void add(Request request, int rows) {
       request.taken = rows;
@@ -271,6 +272,12 @@ public final class Scheduler {
     try {
       if (!current.begun) {
         current.begun = true;
+        if (PassEvent.isOn()) {
+          current.event = new PassEvent();
+          current.event.begin();
+          current.event.rows = current.batch.size();
+          current.event.sequences = current.requests.size();
+        }
         forward.begin(current.batch);
       }
       more = forward.advance();
@@ -285,6 +292,10 @@ public final class Scheduler {
     sweep(current);
     if (failure != null || !more || current.requests.isEmpty()) {
       pass = null;
+      if (current.event != null) {
+        current.event.waiting = queue.size();
+        current.event.commit();
+      }
       lastPassEnd = System.nanoTime();
       lastPassNanos = lastPassEnd - current.start;
       for (Request request : current.requests) {
