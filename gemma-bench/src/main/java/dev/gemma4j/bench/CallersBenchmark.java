@@ -14,6 +14,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.stream.IntStream;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -40,6 +41,11 @@ final class CallersBenchmark implements Callable<Integer> {
   @Option(names = "--greedy", description = "instead of temperature and top-p")
   private boolean greedy;
 
+  @Option(
+      names = "--shared",
+      description = "also time the first token of two prompts that share so many (default 0)")
+  private int shared;
+
   public static void main(String... args) {
     System.exit(new CommandLine(new CallersBenchmark()).execute(args));
   }
@@ -62,8 +68,25 @@ final class CallersBenchmark implements Callable<Integer> {
             rate,
             rate / alone);
       }
+      if (shared > 0) {
+        System.out.printf(
+            Locale.ROOT,
+            "first token after %d shared tokens and 16 own: first %.3f s, then %.3f s%n",
+            shared,
+            firstToken(gemma, 1),
+            firstToken(gemma, 2));
+      }
     }
     return 0;
+  }
+
+  private double firstToken(Gemma gemma, int seed) {
+    int vocabSize = gemma.config().vocabSize();
+    IntStream common = new SplittableRandom(99).ints(shared, 0, vocabSize);
+    IntStream own = new SplittableRandom(seed).ints(16, 0, vocabSize);
+    Prompt both = Prompt.ofIds(IntStream.concat(common, own).toArray());
+    GenerationOptions one = GenerationOptions.builder().maxTokens(1).build();
+    return gemma.generate(both, one).usage().firstToken().toNanos() / 1e9;
   }
 
   /** Tokens per second of decoding: from when the last prompt has run to when the last ends. */
