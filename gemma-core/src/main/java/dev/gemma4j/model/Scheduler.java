@@ -30,7 +30,7 @@ public final class Scheduler {
   static final int PREFILL_ROWS = 32;
 
   private static final long MIN_GATHER_NANOS = 300_000;
-  private static final long MAX_GATHER_NANOS = 50_000_000;
+  private static final long MAX_GATHER_NANOS = 250_000_000;
 
   private final GemmaForward forward;
   private final KvCache sink; // where rows of cancelled requests go
@@ -212,7 +212,7 @@ public final class Scheduler {
 
   private void arrive(Caller caller, long now) {
     // Those that take their time are not waited for, until they are quick again.
-    caller.slow = caller.left != 0 && now - caller.left > gatherNanos();
+    caller.slow = caller.left != 0 && now - caller.left > 2 * gatherNanos();
     if (caller.expected) {
       caller.expected = false;
       away--;
@@ -364,10 +364,7 @@ public final class Scheduler {
       }
     }
     for (Caller caller : lastCallers) {
-      if (caller.expected) {
-        caller.expected = false;
-        caller.slow = true;
-      }
+      caller.expected = false;
     }
     lastCallers.clear();
     away = 0;
