@@ -1,5 +1,6 @@
 package dev.gemma4j;
 
+import static dev.gemma4j.ForwardGoldenTest.assertClose;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -41,7 +42,8 @@ class SessionFileTest {
         float[] expected = session.append(7).toArray();
         try (Session restored = gemma.restore(file)) {
           assertThat(restored.tokens()).isEqualTo(IDS);
-          assertThat(restored.append(7).toArray()).isEqualTo(expected);
+          // Not bit by bit: the JIT may add the lanes of a vector in another order.
+          assertClose(restored.append(7).toArray(), expected, kv + " restored");
         }
       }
     }

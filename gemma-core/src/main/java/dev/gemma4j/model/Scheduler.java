@@ -212,7 +212,7 @@ public final class Scheduler {
 
   private void arrive(Caller caller, long now) {
     // Those that take their time are not waited for, until they are quick again.
-    caller.slow = caller.left != 0 && now - caller.left > 2 * gatherNanos();
+    caller.slow = caller.left != 0 && now - caller.left > gatherNanos();
     if (caller.expected) {
       caller.expected = false;
       away--;
@@ -375,9 +375,9 @@ public final class Scheduler {
     }
   }
 
-  /** A quarter of a pass: what a batch gains is more, and what a straggler costs is less. */
+  /** Half a pass at most: a pass more for a late row would cost a whole one. */
   private long gatherNanos() {
-    return Math.clamp(lastPassNanos / 4, MIN_GATHER_NANOS, MAX_GATHER_NANOS);
+    return Math.clamp(lastPassNanos / 2, MIN_GATHER_NANOS, MAX_GATHER_NANOS);
   }
 
   /** The next pass: short requests whole, of long ones what fits, in order of arrival. */
