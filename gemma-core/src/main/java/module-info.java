@@ -5,6 +5,7 @@
 module dev.gemma4j {
   requires transitive dev.gemma4j.loader;
   requires com.fasterxml.jackson.core;
+  requires jdk.jfr;
   requires org.slf4j;
   requires static transitive org.jspecify;
   // Absent unless the JVM runs with --add-modules jdk.incubator.vector; the scalar kernels serve

@@ -70,7 +70,16 @@ final class BeamSearch implements AutoCloseable {
                     gemma.tokenizer().decode(text.ids().stream().mapToInt(id -> id).toArray()),
                     text.ids(),
                     text.reason(),
-                    new Usage(prompt.length, text.ids().size(), prefill, decode),
+                    new Usage(
+                        prompt.length,
+                        text.ids().size(),
+                        prefill,
+                        decode,
+                        0,
+                        0,
+                        0,
+                        Duration.ZERO,
+                        prefill),
                     List.of()))
         .toList();
   }

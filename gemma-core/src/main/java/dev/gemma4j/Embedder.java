@@ -1,8 +1,7 @@
 package dev.gemma4j;
 
-import dev.gemma4j.model.Batch;
 import dev.gemma4j.model.GemmaForward;
-import dev.gemma4j.model.KvCache;
+import dev.gemma4j.model.Scheduler;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -14,21 +13,22 @@ final class Embedder implements AutoCloseable {
   private final Pooling pooling;
   private final boolean normalize;
   private final float[][] hidden;
-  private final List<Text> open = new ArrayList<>(); // with a row in the batch
-  private Batch batch = new Batch();
+  private final List<Text> open = new ArrayList<>();
 
-  /** A text whose tokens before {@code done} have been pooled. */
+  /** A text whose tokens before the session's position have been pooled. */
   private static final class Text {
     final int[] ids;
-    final KvCache cache;
+    final Session session;
     final double[] sum;
-    int staged;
-    int done;
 
-    Text(int[] ids, KvCache cache, int size) {
+    Text(int[] ids, Session session, int size) {
       this.ids = ids;
-      this.cache = cache;
+      this.session = session;
       this.sum = new double[size];
+    }
+
+    int rest() {
+      return ids.length - session.position();
     }
   }
 
@@ -46,42 +46,65 @@ final class Embedder implements AutoCloseable {
       }
     }
     List<Text> all = new ArrayList<>();
+    int rows = 0;
     for (int[] ids : texts) {
-      Text text = new Text(ids, gemma.newCache(), gemma.config().hiddenSize());
+      Text text = new Text(ids, gemma.newSession(), gemma.config().hiddenSize());
       all.add(text);
       open.add(text);
-      text.cache.reserve(0, ids.length);
-      while (text.staged < ids.length) {
-        batch.addHidden(ids[text.staged], text.staged, text.cache, hidden[batch.size()]);
-        text.staged++;
-        if (batch.size() == GemmaForward.MAX_ROWS) {
-          run();
-        }
+      rows += ids.length;
+      while (rows >= GemmaForward.MAX_ROWS) {
+        rows -= pass();
       }
     }
-    if (batch.size() > 0) {
-      run();
+    while (rows > 0) {
+      rows -= pass();
     }
     return all.stream().map(this::vector).toList();
   }
 
-  private void run() {
-    gemma.run(batch, () -> Thread.currentThread().isInterrupted());
-    int row = 0;
+  /** Runs as many rows of the open texts as fit and returns how many were taken. */
+  private int pass() {
+    List<Scheduler.Request> requests = new ArrayList<>();
+    List<Integer> firstRows = new ArrayList<>();
+    int rows = 0;
     for (Text text : open) {
-      for (; text.done < text.staged; text.done++) {
-        boolean counts = pooling == Pooling.MEAN || text.done == text.ids.length - 1;
-        for (int i = 0; i < text.sum.length && counts; i++) {
-          text.sum[i] += hidden[row][i];
-        }
-        row++;
-      }
-      if (text.done == text.ids.length) {
-        text.cache.close();
+      int from = text.session.position();
+      int count = Math.min(GemmaForward.MAX_ROWS - rows, text.rest());
+      if (count > 0) {
+        int shift = rows - from;
+        requests.add(
+            text.session
+                .request(text.ids, from, from + count, i -> hidden[shift + i], () -> false)
+                .forHidden());
+        firstRows.add(rows);
+        rows += count;
       }
     }
-    open.removeIf(text -> text.done == text.ids.length);
-    batch = new Batch();
+    gemma.run(requests);
+    int taken = 0;
+    for (int i = 0; i < requests.size(); i++) {
+      int count = requests.get(i).taken();
+      pool(open.get(i), firstRows.get(i), count);
+      taken += count;
+    }
+    open.removeIf(
+        text -> {
+          if (text.rest() == 0) {
+            text.session.close();
+          }
+          return text.rest() == 0;
+        });
+    return taken;
+  }
+
+  private void pool(Text text, int firstRow, int count) {
+    for (int row = firstRow; row < firstRow + count; row++) {
+      text.session.advance(1);
+      boolean counts = pooling == Pooling.MEAN || text.rest() == 0;
+      for (int i = 0; i < text.sum.length && counts; i++) {
+        text.sum[i] += hidden[row][i];
+      }
+    }
   }
 
   private float[] vector(Text text) {
@@ -102,6 +125,6 @@ final class Embedder implements AutoCloseable {
 
   @Override
   public void close() {
-    open.forEach(text -> text.cache.close());
+    open.forEach(text -> text.session.close());
   }
 }

@@ -10,9 +10,10 @@ import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.TensorType;
-import dev.gemma4j.model.Batch;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
+import dev.gemma4j.model.KvPool;
+import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.model.Weights;
 import dev.gemma4j.model.WeightsBuilder;
 import dev.gemma4j.sampling.Logits;
@@ -28,16 +29,17 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
  * A loaded model: immutable weights, tokenizer and worker threads. Safe for any number of threads,
- * whose forward passes take turns. The model's files must not change while it is open; a pass that
- * finds one shorter throws an {@link UncheckedIOException}. The only thing to close; whatever still
- * uses it then gets an {@link IllegalStateException}.
+ * which share the passes over the weights (continuous batching): each gets the text that it would
+ * get alone, but for rounding, as sums are made in another order when several rows run at once. The
+ * model's files must not change while it is open; a pass that finds one shorter throws an {@link
+ * UncheckedIOException}. The only thing to close; whatever still uses it then gets an {@link
+ * IllegalStateException}.
  *
  * <pre>{@code
  * try (Gemma gemma = Gemma.load(Path.of("gemma-2b-it"))) {
@@ -52,10 +54,11 @@ public final class Gemma implements AutoCloseable {
   private final Arena arena;
   private final WorkerPool pool;
   private final Weights weights;
-  private final GemmaForward forward;
+  private final Scheduler scheduler;
   private final Kernels kernels;
   private final int contextLength;
-  private final KvCache.Shape kvShape;
+  private final KvPool kvPool;
+  private final long kvMemory;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
   private @Nullable TokenTries tries; // guarded by turn
@@ -67,15 +70,18 @@ public final class Gemma implements AutoCloseable {
       Weights weights,
       Kernels kernels,
       int contextLength,
-      KvLayout.Type kvType) {
+      LoadOptions options) {
     this.checkpoint = checkpoint;
     this.arena = arena;
     this.pool = pool;
     this.weights = weights;
     this.kernels = kernels;
     this.contextLength = contextLength;
-    this.kvShape = new KvCache.Shape(weights.config(), kvType);
-    this.forward = new GemmaForward(weights, kernels, pool);
+    KvCache.Shape shape = new KvCache.Shape(weights.config(), kvType(options.kv()));
+    this.kvMemory =
+        options.kvMemory() == 0 ? Runtime.getRuntime().maxMemory() / 2 : options.kvMemory();
+    this.kvPool = new KvPool(shape, kvMemory, options.promptReuse());
+    this.scheduler = new Scheduler(new GemmaForward(weights, kernels, pool), shape);
   }
 
   /**
@@ -97,6 +103,8 @@ public final class Gemma implements AutoCloseable {
    */
   public static Gemma load(Path path, LoadOptions options) throws IOException {
     long start = System.nanoTime();
+    Events.Load event = new Events.Load();
+    event.begin();
     options.progress().progress("open", 0, 1);
     Checkpoint checkpoint = Checkpoint.open(path);
     Arena arena = Arena.ofShared();
@@ -120,8 +128,11 @@ public final class Gemma implements AutoCloseable {
       Weights weights =
           new WeightsBuilder(checkpoint, tensorType(options.weights()), kernels, arena, pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
-      Gemma gemma =
-          new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, kvType(options.kv()));
+      Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, options);
+      event.path = path.toString();
+      event.weights = gemma.weights();
+      event.bytes = gemma.weightBytesPerToken();
+      event.commit();
       log.info(
           "Loaded {}: {} layers, {} weights, {} kernels, {} threads, {} ms",
           path,
@@ -292,10 +303,6 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  KvCache newCache() {
-    return new KvCache(kvShape);
-  }
-
   /** Where a text under a constraint begins. */
   ConstrainedText constrain(Constraint constraint, Set<Integer> ends) {
     TokenTries found;
@@ -338,7 +345,35 @@ public final class Gemma implements AutoCloseable {
     } finally {
       turn.unlock();
     }
-    return new Session(this, new KvCache(kvShape), new int[16], 0);
+    return new Session(this, new KvCache(kvPool), new int[16], 0);
+  }
+
+  /**
+   * Reads a session that {@link Session#save} wrote.
+   *
+   * @throws MalformedFileException when the file is no saved session, is damaged, or comes from
+   *     another model
+   * @throws KvMemoryException when it does not fit
+   */
+  public Session restore(Path path) throws IOException {
+    Session session = newSession();
+    try {
+      SessionFile.read(path, fingerprint(), contextLength, config(), session::restore);
+      return session;
+    } catch (Throwable t) {
+      session.close();
+      throw t;
+    }
+  }
+
+  byte[] fingerprint() {
+    turn.lock();
+    try {
+      requireOpen();
+      return SessionFile.fingerprint(checkpoint, weights());
+    } finally {
+      turn.unlock();
+    }
   }
 
   /**
@@ -364,17 +399,19 @@ public final class Gemma implements AutoCloseable {
     }
     List<Session> entered = new ArrayList<>();
     try {
-      Batch batch = new Batch();
+      List<Scheduler.Request> requests = new ArrayList<>();
       for (Session session : sessions) {
         session.enter();
         entered.add(session);
-        session.check(ids[batch.size()]);
-        session.stage(batch, ids[batch.size()], session.logitsBuffer(), 0, 1);
+        session.check(ids[requests.size()]);
+        float[] target = session.logitsBuffer();
+        int at = requests.size();
+        requests.add(session.request(ids, at, at + 1, i -> target, () -> false));
       }
-      run(batch, () -> false);
+      run(requests);
       List<Logits> logits = new ArrayList<>();
       for (Session session : sessions) {
-        session.advance();
+        session.advance(1);
         logits.add(Logits.of(session.logitsBuffer()));
       }
       return logits;
@@ -383,26 +420,35 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  void run(Batch batch, BooleanSupplier cancelled) {
-    turn.lock();
+  long kvMemory() {
+    return kvMemory;
+  }
+
+  Scheduler scheduler() {
+    return scheduler;
+  }
+
+  void run(List<Scheduler.Request> requests) {
     try {
-      requireOpen();
-      forward.run(batch, cancelled);
+      scheduler.run(requests);
+    } catch (CancellationException e) {
+      throw e;
     } catch (InternalError | IllegalStateException e) { // the latter when a worker failed or closed
       checkFiles();
       throw e;
-    } finally {
-      turn.unlock();
     }
   }
 
   private void checkFiles() {
+    turn.lock(); // so that nobody closes the files meanwhile
     try {
       if (!closed) {
         checkpoint.checkFiles();
       }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
+    } finally {
+      turn.unlock();
     }
   }
 
@@ -412,13 +458,17 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  /** Waits for a running pass, ends the threads and unmaps the weights. Harmless when repeated. */
+  /**
+   * Ends what runs after the layer under way, ends the threads and unmaps the weights. Harmless
+   * when repeated.
+   */
   @Override
   public void close() {
     turn.lock();
     try {
       if (!closed) {
         closed = true;
+        scheduler.close();
         pool.close();
         arena.close();
         checkpoint.close();

@@ -8,6 +8,11 @@ package dev.gemma4j;
  * @param threads of one forward pass, the caller's included; at least 1
  * @param contextLength the most positions of a session; 0 for what the model was made for
  * @param kv the type of the keys and values that sessions keep
+ * @param kvMemory the most bytes that the keys and values of all sessions take, those kept for
+ *     later prompts among them; 0 for half of what the JVM's heap may take
+ * @param promptReuse whether the keys and values of a prompt are kept, as far as kvMemory has room,
+ *     for prompts that begin with the same tokens. How fast an answer begins then tells whether
+ *     somebody asked the like before.
  * @param kernels which arithmetic
  * @param progress hears of the loading
  */
@@ -16,6 +21,8 @@ public record LoadOptions(
     int threads,
     int contextLength,
     KvType kv,
+    long kvMemory,
+    boolean promptReuse,
     KernelType kernels,
     ProgressListener progress) {
   public LoadOptions {
@@ -26,6 +33,9 @@ public record LoadOptions(
       throw new IllegalArgumentException(
           "contextLength must be 0 or more, but is " + contextLength);
     }
+    if (kvMemory < 0) {
+      throw new IllegalArgumentException("kvMemory must be 0 or more, but is " + kvMemory);
+    }
   }
 
   /** As stored, one thread per processor, the model's full context, the best kernels. */
@@ -35,31 +45,48 @@ public record LoadOptions(
         Math.min(1024, Runtime.getRuntime().availableProcessors()),
         0,
         KvType.F32,
+        0,
+        true,
         KernelType.AUTO,
         (stage, done, total) -> {});
   }
 
   public LoadOptions withWeights(WeightType type) {
-    return new LoadOptions(type, threads, contextLength, kv, kernels, progress);
+    return new LoadOptions(
+        type, threads, contextLength, kv, kvMemory, promptReuse, kernels, progress);
   }
 
   public LoadOptions withThreads(int count) {
-    return new LoadOptions(weights, count, contextLength, kv, kernels, progress);
+    return new LoadOptions(
+        weights, count, contextLength, kv, kvMemory, promptReuse, kernels, progress);
   }
 
   public LoadOptions withContextLength(int positions) {
-    return new LoadOptions(weights, threads, positions, kv, kernels, progress);
+    return new LoadOptions(
+        weights, threads, positions, kv, kvMemory, promptReuse, kernels, progress);
   }
 
   public LoadOptions withKv(KvType type) {
-    return new LoadOptions(weights, threads, contextLength, type, kernels, progress);
+    return new LoadOptions(
+        weights, threads, contextLength, type, kvMemory, promptReuse, kernels, progress);
+  }
+
+  public LoadOptions withKvMemory(long bytes) {
+    return new LoadOptions(
+        weights, threads, contextLength, kv, bytes, promptReuse, kernels, progress);
+  }
+
+  public LoadOptions withPromptReuse(boolean reuse) {
+    return new LoadOptions(weights, threads, contextLength, kv, kvMemory, reuse, kernels, progress);
   }
 
   public LoadOptions withKernels(KernelType type) {
-    return new LoadOptions(weights, threads, contextLength, kv, type, progress);
+    return new LoadOptions(
+        weights, threads, contextLength, kv, kvMemory, promptReuse, type, progress);
   }
 
   public LoadOptions withProgress(ProgressListener listener) {
-    return new LoadOptions(weights, threads, contextLength, kv, kernels, listener);
+    return new LoadOptions(
+        weights, threads, contextLength, kv, kvMemory, promptReuse, kernels, listener);
   }
 }

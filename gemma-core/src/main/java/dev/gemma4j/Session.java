@@ -1,33 +1,43 @@
 package dev.gemma4j;
 
-import dev.gemma4j.model.Batch;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
+import dev.gemma4j.model.KvPool;
+import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.TokenHistory;
+import java.io.IOException;
+import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
+import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
  * One sequence of tokens and its key/value cache: the base of custom decoding loops. Not
  * thread-safe; use by two threads at once is an {@link IllegalStateException}. Any number of
- * sessions share a {@link Gemma}.
+ * sessions share a {@link Gemma}, and appends of several threads the passes over its weights.
  */
 public final class Session implements AutoCloseable {
   private final Gemma gemma;
   private final KvCache cache;
+  private final Scheduler.Caller caller;
   private final AtomicBoolean busy = new AtomicBoolean();
   private int[] tokens;
   private int length;
   private float @Nullable [] logits;
   private boolean closed;
+  private long queuedNanos;
+  private int reused;
 
   Session(Gemma gemma, KvCache cache, int[] tokens, int length) {
     this.gemma = gemma;
     this.cache = cache;
+    this.caller = gemma.scheduler().newCaller();
     this.tokens = tokens;
     this.length = length;
   }
@@ -48,9 +58,12 @@ public final class Session implements AutoCloseable {
    * Appends tokens and returns the logits of the next one, valid until this session changes.
    *
    * @throws ContextLengthException when they do not fit; the session is unchanged
+   * @throws KvMemoryException when their keys and values do not; the session is unchanged
    * @throws IllegalArgumentException when there are none, or an id is not in the vocabulary
    * @throws IllegalStateException when the session or the model is closed, or another thread uses
    *     it
+   * @throws CancellationException when the thread was interrupted, which stays set; the session is
+   *     unchanged
    */
   public Logits append(int... ids) {
     return append(ids, () -> false);
@@ -61,22 +74,8 @@ public final class Session implements AutoCloseable {
     try {
       check(ids);
       float[] target = logitsBuffer();
-      int start = length;
-      boolean done = false;
-      try {
-        for (int from = 0; from < ids.length; from += GemmaForward.MAX_ROWS) {
-          int to = Math.min(ids.length, from + GemmaForward.MAX_ROWS);
-          Batch batch = new Batch();
-          for (int i = from; i < to; i++) {
-            stage(batch, ids[i], i == ids.length - 1 ? target : null, i - from, to - from);
-          }
-          gemma.run(batch, cancelled);
-          length += to - from;
-        }
-        done = true;
-      } finally {
-        length = done ? length : start; // all or nothing
-      }
+      int last = ids.length - 1;
+      run(ids, i -> i == last ? target : null, cancelled, (from, to) -> {});
       return Logits.of(target);
     } finally {
       leave();
@@ -87,6 +86,7 @@ public final class Session implements AutoCloseable {
    * Appends tokens and shows the logits after each of them, as scoring needs.
    *
    * @throws ContextLengthException as {@link #append(int...)}
+   * @throws CancellationException as {@link #append(int...)}
    */
   public void append(int[] ids, RowVisitor visitor) {
     enter();
@@ -95,16 +95,17 @@ public final class Session implements AutoCloseable {
       int rows = Math.min(ids.length, 32);
       float[][] targets = new float[rows][gemma.config().vocabSize()];
       for (int from = 0; from < ids.length; from += rows) {
-        int count = Math.min(rows, ids.length - from);
-        Batch batch = new Batch();
-        for (int i = 0; i < count; i++) {
-          stage(batch, ids[from + i], targets[i], i, count);
-        }
-        gemma.run(batch, () -> false);
-        length += count;
-        for (int i = 0; i < count; i++) {
-          visitor.row(from + i, Logits.of(targets[i]));
-        }
+        int first = from;
+        int[] part = Arrays.copyOfRange(ids, from, Math.min(ids.length, from + rows));
+        run(
+            part,
+            i -> targets[i],
+            () -> false,
+            (start, end) -> {
+              for (int i = start; i < end; i++) {
+                visitor.row(first + i, Logits.of(targets[i]));
+              }
+            });
       }
     } finally {
       leave();
@@ -115,34 +116,129 @@ public final class Session implements AutoCloseable {
    * Appends the first of the ids and computes the logits after every one. If the text does go on by
    * the others, {@link #advance} takes them one by one; what is not taken is overwritten.
    *
+   * @param ids at most {@link Scheduler#SHORT}, which run in one pass
    * @param targets one row for each id
    */
   void verify(int[] ids, float[][] targets, BooleanSupplier cancelled) {
     enter();
     try {
       check(ids);
-      Batch batch = new Batch();
-      for (int i = 0; i < ids.length; i++) {
-        stage(batch, ids[i], targets[i], i, ids.length);
-      }
-      gemma.run(batch, cancelled);
+      gemma.run(List.of(request(ids, 0, ids.length, i -> targets[i], cancelled)));
       length++;
     } finally {
       leave();
     }
   }
 
-  /** Adds row {@code index} of {@code count} that this session appends in one pass. */
-  void stage(Batch batch, int id, float @Nullable [] target, int index, int count) {
-    int position = length + index;
-    if (index == 0) {
-      cache.reserve(length, length + count);
-      if (tokens.length < length + count) {
-        tokens = Arrays.copyOf(tokens, Math.max(length + count, 2 * tokens.length));
+  /** Hears which of the ids a pass has run. */
+  private interface PassListener {
+    void ran(int from, int to);
+  }
+
+  /** Runs all ids, in one pass or more, or leaves the session as it was. */
+  private void run(
+      int[] ids,
+      IntFunction<float @Nullable []> targets,
+      BooleanSupplier cancelled,
+      PassListener listener) {
+    int start = length;
+    long begin = System.nanoTime();
+    boolean done = false;
+    try {
+      reserve(length + ids.length); // all or nothing
+      for (int from = 0; from < ids.length; ) {
+        int to = Math.min(ids.length, from + GemmaForward.MAX_ROWS);
+        Scheduler.Request request = request(ids, from, to, targets, cancelled);
+        gemma.run(List.of(request));
+        if (from == 0) {
+          queuedNanos = request.started() - begin;
+        }
+        length += request.taken();
+        listener.ran(from, from + request.taken());
+        from += request.taken();
+      }
+      done = true;
+    } finally {
+      if (!done) {
+        length = start;
+        cache.truncate(start);
       }
     }
-    tokens[position] = id;
-    batch.add(id, position, cache, target);
+  }
+
+  /** A request for {@code ids[from..to)} at the end of this session, whose room is reserved. */
+  Scheduler.Request request(
+      int[] ids,
+      int from,
+      int to,
+      IntFunction<float @Nullable []> targets,
+      BooleanSupplier cancelled) {
+    int end = length + to - from;
+    reserve(end);
+    if (tokens.length < end) {
+      tokens = Arrays.copyOf(tokens, Math.max(end, 2 * tokens.length));
+    }
+    System.arraycopy(ids, from, tokens, length, to - from);
+    return new Scheduler.Request(caller, cache, ids, from, to, length, targets, cancelled);
+  }
+
+  private void reserve(int end) {
+    try {
+      cache.reserve(length, end);
+    } catch (KvPool.FullException e) {
+      throw new KvMemoryException(e.asked(), e.available(), gemma.kvMemory());
+    }
+  }
+
+  /**
+   * Appends a prompt; in an empty session takes over what an earlier one left of its beginning, and
+   * leaves it in turn.
+   */
+  Logits appendPrompt(int[] ids, BooleanSupplier cancelled) {
+    enter();
+    try {
+      check(ids);
+      reused = 0;
+      if (length == 0) {
+        reused = cache.reuse(ids);
+        tokens = Arrays.copyOf(ids, ids.length);
+        length = reused;
+      }
+    } finally {
+      leave();
+    }
+    boolean done = false;
+    try {
+      Logits logits =
+          append(reused == 0 ? ids : Arrays.copyOfRange(ids, reused, ids.length), cancelled);
+      done = true;
+      remember();
+      return logits;
+    } finally {
+      if (!done && reused > 0) {
+        truncate(0);
+      }
+    }
+  }
+
+  /** Leaves what this session has computed to later prompts that begin with the same tokens. */
+  void remember() {
+    cache.remember(tokens, length);
+  }
+
+  /** Tokens of the last prompt that were not computed. */
+  int reused() {
+    return reused;
+  }
+
+  /** How long the last append waited for its first pass to begin. */
+  long queuedNanos() {
+    return queuedNanos;
+  }
+
+  /** Says that no token will be appended soon, so that nobody waits for it. */
+  void pause() {
+    gemma.scheduler().leave(caller);
   }
 
   void check(int... ids) {
@@ -170,8 +266,8 @@ public final class Session implements AutoCloseable {
     return buffer;
   }
 
-  void advance() {
-    length++;
+  void advance(int count) {
+    length += count;
   }
 
   /** The number of tokens so far, which is the next one's position. */
@@ -229,6 +325,28 @@ public final class Session implements AutoCloseable {
     }
   }
 
+  /**
+   * Writes tokens, keys and values to a file, from which {@link Gemma#restore} continues. The file
+   * appears whole or not at all.
+   *
+   * @throws IOException when it cannot be written
+   */
+  public void save(Path path) throws IOException {
+    enter();
+    try {
+      SessionFile.write(path, gemma.fingerprint(), tokens(), cache, gemma.config());
+    } finally {
+      leave();
+    }
+  }
+
+  KvCache restore(int[] ids) {
+    reserve(ids.length);
+    tokens = Arrays.copyOf(ids, Math.max(16, ids.length));
+    length = ids.length;
+    return cache;
+  }
+
   void enter() {
     if (!busy.compareAndSet(false, true)) {
       throw new IllegalStateException("session is used by two threads at once");
@@ -252,6 +370,7 @@ public final class Session implements AutoCloseable {
     try {
       if (!closed) {
         closed = true;
+        pause();
         cache.close();
       }
     } finally {

@@ -2,6 +2,7 @@ package dev.gemma4j;
 
 import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.decoding.ConstrainedText;
+import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.LogitsProcessor;
 import dev.gemma4j.sampling.Sampler;
@@ -26,7 +27,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class TokenStream implements Iterator<Token>, Iterable<Token>, AutoCloseable {
   /** The most guesses that one pass verifies: with the token before them one block of logits. */
-  static final int MAX_DRAFT = 31;
+  static final int MAX_DRAFT = Scheduler.SHORT - 1;
 
   private final Gemma gemma;
   private final Session session;
@@ -55,6 +56,11 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private volatile boolean cancelled;
   private long prefillNanos;
   private long decodeNanos;
+  private final long created = System.nanoTime();
+  private long queuedNanos;
+  private long firstTokenNanos;
+  private int reused;
+  private final Events.Generated generated = new Events.Generated();
 
   TokenStream(
       Gemma gemma,
@@ -76,6 +82,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.sampler = options.sampler().newText();
     this.drafter = drafter(options.speculation());
     this.constrained = constrain(options.constraint());
+    generated.begin();
   }
 
   private Speculation.@Nullable Drafter drafter(@Nullable Speculation speculation) {
@@ -123,7 +130,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   private @Nullable Token advance() {
-    if (isCancelled()) {
+    if (cancelled || Thread.currentThread().isInterrupted()) {
       return finish(FinishReason.CANCELLED, null);
     }
     if (ids.size() >= options.maxTokens()) {
@@ -197,10 +204,9 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     long start = System.nanoTime();
     Logits row;
     if (ids.isEmpty()) {
-      row = session.append(prompt, this::isCancelled);
-      prefillNanos += System.nanoTime() - start;
+      row = runPrompt(start);
     } else if (taken < draft.length && draft[taken] == ids.getLast()) {
-      session.advance();
+      session.advance(1);
       taken++;
       accepted++;
       row = Logits.of(draftLogits[taken]);
@@ -214,18 +220,33 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     return row;
   }
 
+  private Logits runPrompt(long start) {
+    Events.Prefill event = new Events.Prefill();
+    event.begin();
+    Logits row = session.appendPrompt(prompt, () -> cancelled);
+    queuedNanos = session.queuedNanos();
+    reused = session.reused();
+    event.tokens = prompt.length;
+    event.reused = reused;
+    event.queued = queuedNanos;
+    event.commit();
+    prefillNanos += System.nanoTime() - start - queuedNanos;
+    firstTokenNanos = System.nanoTime() - created;
+    return row;
+  }
+
   /** Runs a token, with guesses of what follows it if there are any. */
   private Logits decode(int id) {
     draft = guess(id);
     taken = 0;
     if (draft.length == 0) {
-      return session.append(new int[] {id}, this::isCancelled);
+      return session.append(new int[] {id}, () -> cancelled);
     }
     int rows = 1 + draft.length;
     if (draftLogits.length < rows) {
       draftLogits = new float[rows][gemma.config().vocabSize()];
     }
-    session.verify(ChatTemplate.concat(new int[] {id}, draft), draftLogits, this::isCancelled);
+    session.verify(ChatTemplate.concat(new int[] {id}, draft), draftLogits, () -> cancelled);
     drafted += draft.length;
     return Logits.of(draftLogits[0]);
   }
@@ -259,10 +280,6 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     };
   }
 
-  private boolean isCancelled() {
-    return cancelled || Thread.currentThread().isInterrupted();
-  }
-
   private Token emit(int id, int end) {
     end = Math.max(end, emitted);
     String piece = text.substring(emitted, end);
@@ -281,6 +298,12 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       }
     }
     release();
+    generated.generatedTokens = ids.size();
+    generated.promptTokens = prompt.length;
+    generated.finishReason = String.valueOf(finishReason);
+    generated.prefill = prefillNanos;
+    generated.decode = decodeNanos;
+    generated.commit();
     if (text.length() > emitted && endId != null) {
       return emit(endId, text.length());
     }
@@ -340,7 +363,10 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
             Duration.ofNanos(prefillNanos),
             Duration.ofNanos(decodeNanos),
             drafted,
-            accepted),
+            accepted,
+            reused,
+            Duration.ofNanos(queuedNanos),
+            Duration.ofNanos(firstTokenNanos)),
         logProbabilities);
   }
 
@@ -348,8 +374,13 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (drafter != null) {
       drafter.close();
     }
+    if (ids.size() > 1) {
+      session.remember();
+    }
     if (ownsSession) {
       session.close();
+    } else {
+      session.pause();
     }
   }
 

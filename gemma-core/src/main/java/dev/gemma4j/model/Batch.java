@@ -40,6 +40,13 @@ public final class Batch {
     return rows.size();
   }
 
+  /** Lets rows [from, to) write elsewhere, so that their cache may go; their results are lost. */
+  void detach(int from, int to, KvCache elsewhere) {
+    for (int i = from; i < to; i++) {
+      rows.set(i, new Row(rows.get(i).token(), i, elsewhere, null, null));
+    }
+  }
+
   Row row(int index) {
     return rows.get(index);
   }

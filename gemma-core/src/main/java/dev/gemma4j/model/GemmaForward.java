@@ -8,14 +8,12 @@ import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.model.Batch.Row;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.CancellationException;
-import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
 
 /**
  * The forward pass of Gemma 1 (https://arxiv.org/abs/2403.08295) over a {@link Batch}: prefill,
- * decode and many sequences at once are the same code. One pass runs at a time; its callers take
- * turns.
+ * decode and many sequences at once are the same code. One pass runs at a time, step by step, led
+ * by the {@link Scheduler}.
  *
  * <p>Shapes: n is the number of rows; activations are row-major.
  */
@@ -40,6 +38,8 @@ public final class GemmaForward {
   private final float attentionScale;
   private final float[] inverseFrequencies; // [headDim / 2]
   private Activations a;
+  private Batch batch = new Batch(); // of the pass under way
+  private int nextLayer;
   private float[] logitRows = new float[0]; // [rows that ask, vocab], when more than one does
 
   /** The buffers of a pass of up to {@code rows} rows. */
@@ -90,33 +90,39 @@ public final class GemmaForward {
     this.a = new Activations(config, 1);
   }
 
-  /**
-   * Runs the batch: stores keys and values in the caches and fills the logits and hidden states
-   * that were asked for.
-   *
-   * @param cancelled asked before each layer
-   * @throws CancellationException when it said true; the caches hold nothing new of value then
-   */
-  public void run(Batch batch, BooleanSupplier cancelled) {
-    int n = batch.size();
+  /** Begins a pass, which replaces one that has not ended. */
+  public void begin(Batch newBatch) {
+    int n = newBatch.size();
     if (n > MAX_ROWS) {
       throw new IllegalArgumentException(n + " rows, at most " + MAX_ROWS);
     }
     if (a.rows < n) {
       a = new Activations(config, n);
     }
-    embed(batch, n);
-    for (int l = 0; l < weights.layers().size(); l++) {
-      if (cancelled.getAsBoolean()) {
-        throw new CancellationException("cancelled");
-      }
-      Weights.Layer layer = weights.layers().get(l);
-      rmsNorm(layer.attentionNorm(), n);
-      attention(layer, l, batch, n); // x += Wo softmax(q kᵀ / √headDim) v
-      rmsNorm(layer.mlpNorm(), n);
-      mlp(layer, n); // x += Wdown (gelu(Wgate h) ⊙ Wup h)
+    batch = newBatch;
+    nextLayer = 0;
+    embed(newBatch, n);
+  }
+
+  /**
+   * Computes the next layer, which stores its keys and values in the caches, or, after the last
+   * one, the logits and hidden states that were asked for. Any thread may take the next step.
+   *
+   * @return whether steps are left
+   */
+  public boolean advance() {
+    int n = batch.size();
+    int l = nextLayer++;
+    if (l == weights.layers().size()) {
+      logits(batch, n);
+      return false;
     }
-    logits(batch, n);
+    Weights.Layer layer = weights.layers().get(l);
+    rmsNorm(layer.attentionNorm(), n);
+    attention(layer, l, batch, n); // x += Wo softmax(q kᵀ / √headDim) v
+    rmsNorm(layer.mlpNorm(), n);
+    mlp(layer, n); // x += Wdown (gelu(Wgate h) ⊙ Wup h)
+    return true;
   }
 
   private void embed(Batch batch, int n) {

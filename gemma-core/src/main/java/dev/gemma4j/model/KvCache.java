@@ -2,10 +2,11 @@ package dev.gemma4j.model;
 
 import dev.gemma4j.kernel.KvLayout;
 import dev.gemma4j.loader.GemmaConfig;
+import dev.gemma4j.model.KvPool.Page;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
-import java.util.concurrent.atomic.AtomicInteger;
+import java.util.Iterator;
 
 /**
  * Keys and values of one sequence, in off-heap pages of {@link #PAGE_SIZE} positions that are
@@ -17,13 +18,23 @@ public final class KvCache implements AutoCloseable {
   /** Positions per page. */
   public static final int PAGE_SIZE = 32;
 
+  private final KvPool pool;
   private final Shape shape;
   private Page[] pages = new Page[0];
   private MemorySegment[] segments = new MemorySegment[0];
 
   /** An empty cache. */
-  public KvCache(Shape shape) {
-    this.shape = shape;
+  public KvCache(KvPool pool) {
+    this.pool = pool;
+    this.shape = pool.shape();
+  }
+
+  /** A cache whose pages are all the same one: where to write what nobody reads. */
+  static KvCache sink(Shape shape, int positions) {
+    KvCache sink = new KvCache(new KvPool(shape, 0, false));
+    sink.segments = new MemorySegment[(positions + PAGE_SIZE - 1) / PAGE_SIZE];
+    Arrays.fill(sink.segments, Arena.ofAuto().allocate(shape.pageBytes, 64));
+    return sink;
   }
 
   /** What lies where in the pages of a model, for all its sequences. */
@@ -56,40 +67,49 @@ public final class KvCache implements AutoCloseable {
     }
   }
 
-  private static final class Page {
-    private final Arena arena = Arena.ofShared();
-    private final AtomicInteger references = new AtomicInteger(1);
-    private final MemorySegment data;
-
-    Page(long bytes) {
-      data = arena.allocate(bytes, 64);
-    }
-
-    void release() {
-      if (references.decrementAndGet() == 0) {
-        arena.close();
-      }
-    }
-  }
-
-  /** Makes positions [from, to) writable: allocates what is missing, copies what is shared. */
+  /**
+   * Makes positions [from, to) writable: allocates what is missing, copies what is shared.
+   *
+   * @throws KvPool.FullException when the pool has no room; nothing has changed then
+   */
   public void reserve(int from, int to) {
+    int first = from / PAGE_SIZE;
     int needed = (to + PAGE_SIZE - 1) / PAGE_SIZE;
-    for (int i = from / PAGE_SIZE; i < needed; i++) {
+    int missing = Math.max(0, needed - pages.length);
+    for (int i = first; i < Math.min(needed, pages.length); i++) {
+      missing += pool.isShared(pages[i]) ? 1 : 0;
+    }
+    if (missing == 0) {
+      return;
+    }
+    Iterator<Page> fresh = pool.allocate(missing).iterator();
+    for (int i = first; i < needed; i++) {
       if (i >= pages.length) {
-        append(newPage());
-      } else if (pages[i].references.get() > 1) {
-        Page copy = newPage();
+        append(fresh.next());
+      } else if (pool.isShared(pages[i]) && fresh.hasNext()) {
+        Page copy = fresh.next();
         copy.data.copyFrom(pages[i].data);
-        pages[i].release();
+        pool.release(pages[i]);
         pages[i] = copy;
         segments[i] = copy.data;
       }
     }
+    fresh.forEachRemaining(pool::release); // a page became ours alone meanwhile
   }
 
-  private Page newPage() {
-    return new Page(shape.pageBytes);
+  /**
+   * Takes over the pages that an earlier prompt left behind, into an empty cache.
+   *
+   * @return the positions that need not be computed, fewer than there are ids
+   */
+  public int reuse(int[] ids) {
+    pool.find(ids).forEach(this::append);
+    return pages.length * PAGE_SIZE;
+  }
+
+  /** Leaves the full pages to later prompts that begin with the same tokens. */
+  public void remember(int[] tokens, int length) {
+    pool.remember(tokens, length / PAGE_SIZE, pages);
   }
 
   private void append(Page page) {
@@ -104,7 +124,7 @@ public final class KvCache implements AutoCloseable {
   public void truncate(int length) {
     int keep = (length + PAGE_SIZE - 1) / PAGE_SIZE;
     for (int i = keep; i < pages.length; i++) {
-      pages[i].release();
+      pool.release(pages[i]);
     }
     if (keep < pages.length) {
       pages = Arrays.copyOf(pages, keep);
@@ -114,17 +134,27 @@ public final class KvCache implements AutoCloseable {
 
   /** A cache with the same content; pages are shared until one side writes. */
   public KvCache fork() {
-    KvCache fork = new KvCache(shape);
+    KvCache fork = new KvCache(pool);
     for (Page page : pages) {
-      page.references.incrementAndGet();
+      pool.retain(page);
     }
     fork.pages = pages.clone();
     fork.segments = segments.clone();
     return fork;
   }
 
+  /** Reads back the key and value of one position of one layer, both [numKvHeads, headDim]. */
+  public void get(int layer, int position, float[] key, float[] value) {
+    MemorySegment page = segments[position / PAGE_SIZE];
+    int offset = 0;
+    for (KvLayout layout : shape.layouts[layer]) {
+      layout.get(page, position % PAGE_SIZE, key, value, offset);
+      offset += shape.headDim;
+    }
+  }
+
   /** Stores the key and value of one position of one layer, both [numKvHeads, headDim]. */
-  void put(int layer, int position, float[] key, float[] value, int offset) {
+  public void put(int layer, int position, float[] key, float[] value, int offset) {
     MemorySegment page = segments[position / PAGE_SIZE];
     for (KvLayout layout : shape.layouts[layer]) {
       layout.put(page, position % PAGE_SIZE, key, value, offset);

@@ -1,0 +1,74 @@
+package dev.gemma4j;
+
+import jdk.jfr.Category;
+import jdk.jfr.DataAmount;
+import jdk.jfr.Description;
+import jdk.jfr.Event;
+import jdk.jfr.Label;
+import jdk.jfr.Name;
+import jdk.jfr.StackTrace;
+import jdk.jfr.Timespan;
+
+/** What a flight recording shows of a model; passes are in {@link dev.gemma4j.model.PassEvent}. */
+final class Events {
+  private Events() {}
+
+  /** A model was loaded. */
+  @Name("dev.gemma4j.Load")
+  @Label("Model Load")
+  @Category("Gemma")
+  @StackTrace(false)
+  static final class Load extends Event {
+    @Label("Path")
+    String path = "";
+
+    @Label("Weight Type")
+    String weights = "";
+
+    @Label("Weight Bytes")
+    @DataAmount
+    long bytes;
+  }
+
+  /** A prompt was run. */
+  @Name("dev.gemma4j.Prefill")
+  @Label("Prefill")
+  @Category("Gemma")
+  @StackTrace(false)
+  static final class Prefill extends Event {
+    @Label("Prompt Tokens")
+    int tokens;
+
+    @Label("Reused Tokens")
+    @Description("Tokens at the prompt's beginning that an earlier one had left computed")
+    int reused;
+
+    @Label("Queued")
+    @Timespan
+    long queued;
+  }
+
+  /** A text was generated. */
+  @Name("dev.gemma4j.Generation")
+  @Label("Generation")
+  @Category("Gemma")
+  @StackTrace(false)
+  static final class Generated extends Event {
+    @Label("Prompt Tokens")
+    int promptTokens;
+
+    @Label("Generated Tokens")
+    int generatedTokens;
+
+    @Label("Finish Reason")
+    String finishReason = "";
+
+    @Label("Prefill")
+    @Timespan
+    long prefill;
+
+    @Label("Decode")
+    @Timespan
+    long decode;
+  }
+}
