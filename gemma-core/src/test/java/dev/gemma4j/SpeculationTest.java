@@ -149,7 +149,7 @@ class SpeculationTest {
   void refusesAnotherVocabulary() {
     assertThatThrownBy(() -> Speculation.promptLookup(0))
         .isInstanceOf(IllegalArgumentException.class)
-        .hasMessageContaining("[1, 31]");
+        .hasMessageContaining("[1, 15]");
     Speculation bad = model -> (history, most) -> new int[] {512};
     assertThatThrownBy(() -> gemma.generate(PROMPT, options().speculation(bad).build()))
         .isInstanceOf(IllegalArgumentException.class)
