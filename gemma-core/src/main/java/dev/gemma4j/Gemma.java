@@ -5,6 +5,7 @@ import dev.gemma4j.decoding.ConstrainedText;
 import dev.gemma4j.decoding.TokenTries;
 import dev.gemma4j.kernel.KernelProvider;
 import dev.gemma4j.kernel.Kernels;
+import dev.gemma4j.kernel.KvLayout;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
@@ -53,6 +54,7 @@ public final class Gemma implements AutoCloseable {
   private final GemmaForward forward;
   private final Kernels kernels;
   private final int contextLength;
+  private final KvCache.Shape kvShape;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
   private @Nullable TokenTries tries; // guarded by turn
@@ -63,13 +65,15 @@ public final class Gemma implements AutoCloseable {
       WorkerPool pool,
       Weights weights,
       Kernels kernels,
-      int contextLength) {
+      int contextLength,
+      KvLayout.Type kvType) {
     this.checkpoint = checkpoint;
     this.arena = arena;
     this.pool = pool;
     this.weights = weights;
     this.kernels = kernels;
     this.contextLength = contextLength;
+    this.kvShape = new KvCache.Shape(weights.config(), kvType);
     this.forward = new GemmaForward(weights, kernels, pool);
   }
 
@@ -115,7 +119,8 @@ public final class Gemma implements AutoCloseable {
       Weights weights =
           new WeightsBuilder(checkpoint, tensorType(options.weights()), kernels, arena, pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
-      Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength);
+      Gemma gemma =
+          new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, kvType(options.kv()));
       log.info(
           "Loaded {}: {} layers, {} weights, {} kernels, {} threads, {} ms",
           path,
@@ -141,6 +146,14 @@ public final class Gemma implements AutoCloseable {
       case F16 -> TensorType.F16;
       case Q8_0 -> TensorType.Q8_0;
       case Q4_0 -> TensorType.Q4_0;
+    };
+  }
+
+  private static KvLayout.Type kvType(KvType type) {
+    return switch (type) {
+      case F32 -> KvLayout.Type.F32;
+      case F16 -> KvLayout.Type.F16;
+      case Q8 -> KvLayout.Type.Q8;
     };
   }
 
@@ -262,7 +275,7 @@ public final class Gemma implements AutoCloseable {
     } finally {
       turn.unlock();
     }
-    return new Session(this, new KvCache(config()), new int[16], 0);
+    return new Session(this, new KvCache(kvShape), new int[16], 0);
   }
 
   /**

@@ -7,6 +7,7 @@ package dev.gemma4j;
  *     becomes of stored types that have no kernels
  * @param threads of one forward pass, the caller's included; at least 1
  * @param contextLength the most positions of a session; 0 for what the model was made for
+ * @param kv the type of the keys and values that sessions keep
  * @param kernels which arithmetic
  * @param progress hears of the loading
  */
@@ -14,6 +15,7 @@ public record LoadOptions(
     WeightType weights,
     int threads,
     int contextLength,
+    KvType kv,
     KernelType kernels,
     ProgressListener progress) {
   public LoadOptions {
@@ -32,27 +34,32 @@ public record LoadOptions(
         WeightType.AS_STORED,
         Math.min(1024, Runtime.getRuntime().availableProcessors()),
         0,
+        KvType.F32,
         KernelType.AUTO,
         (stage, done, total) -> {});
   }
 
   public LoadOptions withWeights(WeightType type) {
-    return new LoadOptions(type, threads, contextLength, kernels, progress);
+    return new LoadOptions(type, threads, contextLength, kv, kernels, progress);
   }
 
   public LoadOptions withThreads(int count) {
-    return new LoadOptions(weights, count, contextLength, kernels, progress);
+    return new LoadOptions(weights, count, contextLength, kv, kernels, progress);
   }
 
   public LoadOptions withContextLength(int positions) {
-    return new LoadOptions(weights, threads, positions, kernels, progress);
+    return new LoadOptions(weights, threads, positions, kv, kernels, progress);
+  }
+
+  public LoadOptions withKv(KvType type) {
+    return new LoadOptions(weights, threads, contextLength, type, kernels, progress);
   }
 
   public LoadOptions withKernels(KernelType type) {
-    return new LoadOptions(weights, threads, contextLength, type, progress);
+    return new LoadOptions(weights, threads, contextLength, kv, type, progress);
   }
 
   public LoadOptions withProgress(ProgressListener listener) {
-    return new LoadOptions(weights, threads, contextLength, kernels, listener);
+    return new LoadOptions(weights, threads, contextLength, kv, kernels, listener);
   }
 }

@@ -136,6 +136,28 @@ class ForwardGoldenTest {
     }
   }
 
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void roundedKeysAndValuesChangeLogitsLittle(String model, KernelType kernels) {
+    for (KvType kv : new KvType[] {KvType.F16, KvType.Q8}) {
+      LoadOptions options = LoadOptions.defaults().withKernels(kernels).withKv(kv);
+      try (Gemma gemma = Goldens.load(model, options)) {
+        for (JsonNode prompt : Goldens.of(model).get("prompts")) {
+          float[] expected = Goldens.floats(prompt.get("last_logits"));
+          try (Session session = gemma.newSession()) {
+            float[] found = session.append(Goldens.ids(prompt.get("ids"))).toArray();
+            float largest = 0;
+            for (int i = 0; i < found.length; i++) {
+              largest = Math.max(largest, Math.abs(found[i] - expected[i]));
+            }
+            float scale = tolerance(expected) * 1000;
+            assertThat(largest / scale).as(kv + "").isLessThan(kv == KvType.F16 ? 2e-3f : 6e-2f);
+          }
+        }
+      }
+    }
+  }
+
   /** The exactness contract: 1e-3 of the largest logit, or of 1. */
   private static float tolerance(float[] expected) {
     float max = 1;

@@ -2,6 +2,7 @@ package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
 import dev.gemma4j.KernelType;
+import dev.gemma4j.KvType;
 import dev.gemma4j.LoadOptions;
 import dev.gemma4j.ProgressListener;
 import dev.gemma4j.WeightType;
@@ -38,6 +39,12 @@ final class ModelOptions {
       paramLabel = "TYPE",
       description = "Weight type at run time: F32, BF16, F16, Q8_0, Q4_0; else as stored.")
   @Nullable String weights;
+
+  @Option(
+      names = "--kv",
+      paramLabel = "TYPE",
+      description = "Type of the keys and values kept: F32 (default), F16, Q8.")
+  @Nullable String kv;
 
   @Option(names = "--kernels", paramLabel = "KIND", description = "vector or scalar.")
   @Nullable String kernels;
@@ -82,6 +89,9 @@ final class ModelOptions {
     }
     if (weights != null) {
       options = options.withWeights(choice("--weights", WeightType.class, weights));
+    }
+    if (kv != null) {
+      options = options.withKv(choice("--kv", KvType.class, kv));
     }
     if (kernels != null) {
       options = options.withKernels(choice("--kernels", KernelType.class, kernels));

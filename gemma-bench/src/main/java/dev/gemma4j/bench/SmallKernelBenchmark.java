@@ -1,12 +1,8 @@
 package dev.gemma4j.bench;
 
 import dev.gemma4j.kernel.Kernels;
-import dev.gemma4j.kernel.Kernels.KvLayout;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.Samplers;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
@@ -33,8 +29,6 @@ import org.openjdk.jmh.annotations.Warmup;
 @Fork(1)
 public class SmallKernelBenchmark {
   private static final int HEAD_DIM = 256;
-  private static final int PAGE_SIZE = 32;
-  private static final int POSITIONS = 2048;
   private static final int VOCABULARY = 256000;
 
   @Param({"2b", "7b"})
@@ -50,19 +44,15 @@ public class SmallKernelBenchmark {
   private float[] gateSource = {};
   private float[] up = {};
   private float[] q = {};
-  private float[] attention = {};
   private final float[] cos = new float[HEAD_DIM / 2];
   private final float[] sin = new float[HEAD_DIM / 2];
-  private MemorySegment[] pages = {};
   private int heads;
-  private int kvHeads;
 
   @Setup
   public void allocate() {
     boolean small = model.equals("2b");
     int hidden = small ? 2048 : 3072;
     heads = small ? 8 : 16;
-    kvHeads = small ? 1 : 16;
     for (int i = 0; i < cos.length; i++) {
       cos[i] = (float) Math.cos(i);
       sin[i] = (float) Math.sin(i);
@@ -74,13 +64,6 @@ public class SmallKernelBenchmark {
     gate = gateSource.clone();
     up = random.floats(hidden * 8, 0, 1);
     q = random.floats(heads * HEAD_DIM, 0, 1);
-    attention = new float[q.length];
-    float[] page = random.floats(2 * PAGE_SIZE * kvHeads * HEAD_DIM, 0, 1);
-    pages = new MemorySegment[POSITIONS / PAGE_SIZE];
-    for (int i = 0; i < pages.length; i++) {
-      pages[i] = Arena.ofAuto().allocate((long) page.length * Float.BYTES, 64);
-      MemorySegment.copy(page, 0, pages[i], ValueLayout.JAVA_FLOAT, 0, page.length);
-    }
   }
 
   @Benchmark
@@ -103,26 +86,6 @@ public class SmallKernelBenchmark {
       Kernels.rope(q, h * HEAD_DIM, HEAD_DIM, cos, sin, 0);
     }
     return q;
-  }
-
-  @Benchmark
-  public float[] attend(BenchmarkPool threads) {
-    int group = heads / kvHeads;
-    int stride = kvHeads * HEAD_DIM;
-    for (int h = 0; h < kvHeads; h++) {
-      long key = (long) h * HEAD_DIM;
-      threads.kernel.attend(
-          q,
-          h * group * HEAD_DIM,
-          group,
-          pages,
-          new KvLayout(PAGE_SIZE, HEAD_DIM, key, key + (long) PAGE_SIZE * stride, stride),
-          POSITIONS,
-          1f / 16,
-          attention,
-          threads.scratch[0]);
-    }
-    return attention;
   }
 
   @Benchmark

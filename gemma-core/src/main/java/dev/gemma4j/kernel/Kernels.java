@@ -68,16 +68,6 @@ public interface Kernels {
       Scratch scratch);
 
   /**
-   * Where one layer's keys and values of one KV head lie in each page, in floats.
-   *
-   * @param pageSize positions per page
-   * @param keyOffset of the first position's key
-   * @param valueOffset of the first position's value
-   * @param stride from one position to the next
-   */
-  record KvLayout(int pageSize, int headDim, long keyOffset, long valueOffset, int stride) {}
-
-  /**
    * Rotates the halves of one head in place (RoFormer, https://arxiv.org/abs/2104.09864, in the
    * half layout of the published checkpoints): element i turns with element i + headDim/2.
    *

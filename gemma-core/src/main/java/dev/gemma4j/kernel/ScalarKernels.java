@@ -2,7 +2,7 @@ package dev.gemma4j.kernel;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 
 /**
  * The kernels as plain loops: what the vector ones are checked against, and the way without them.
@@ -81,47 +81,53 @@ final class ScalarKernels implements Kernels {
       float[] out,
       Scratch scratch) {
     int headDim = layout.headDim();
-    float[] scores = scratch.scores(length);
-    float[] row = scratch.panel(headDim);
-    for (int h = 0; h < heads; h++) {
-      int head = qOffset + h * headDim;
-      for (int p = 0; p < length; p++) {
-        read(pages, layout, layout.keyOffset(), p, row);
-        scores[p] = dot(q, head, row, 0, headDim) * scale;
-      }
-      softmax(scores, 0, length);
-      java.util.Arrays.fill(out, head, head + headDim, 0);
-      for (int p = 0; p < length; p++) {
-        read(pages, layout, layout.valueOffset(), p, row);
-        float s = scores[p];
+    int pageSize = layout.pageSize();
+    int count = (length + pageSize - 1) / pageSize;
+    int stride = count * pageSize;
+    float[] scores = scratch.scores(heads * stride); // what lies beyond length is not used
+    float[] rows = scratch.panel(headDim * pageSize);
+    Arrays.fill(scores, 0, heads * stride, 0);
+    Arrays.fill(out, qOffset, qOffset + heads * headDim, 0);
+    for (int i = 0; i < count; i++) {
+      layout.readKeys(pages[i], rows);
+      for (int h = 0; h < heads; h++) {
         for (int d = 0; d < headDim; d++) {
-          out[head + d] += s * row[d];
+          float x = q[qOffset + h * headDim + d];
+          multiplyAdd(x, rows, d * pageSize, scores, h * stride + i * pageSize, pageSize);
+        }
+      }
+    }
+    for (int h = 0; h < heads; h++) {
+      softmax(scores, h * stride, length, scale);
+    }
+    for (int i = 0; i < count; i++) {
+      int n = Math.min(pageSize, length - i * pageSize);
+      layout.readValues(pages[i], n, rows);
+      for (int h = 0; h < heads; h++) {
+        for (int p = 0; p < n; p++) {
+          float x = scores[h * stride + i * pageSize + p];
+          multiplyAdd(x, rows, p * headDim, out, qOffset + h * headDim, headDim);
         }
       }
     }
   }
 
-  private static void read(
-      MemorySegment[] pages, KvLayout layout, long first, int position, float[] row) {
-    long at = first + (long) (position % layout.pageSize()) * layout.stride();
-    MemorySegment.copy(
-        pages[position / layout.pageSize()],
-        ValueLayout.JAVA_FLOAT,
-        at * Float.BYTES,
-        row,
-        0,
-        layout.headDim());
+  /** {@code y += a * x}. */
+  private static void multiplyAdd(float a, float[] x, int xAt, float[] y, int yAt, int n) {
+    for (int i = 0; i < n; i++) {
+      y[yAt + i] = Math.fma(a, x[xAt + i], y[yAt + i]);
+    }
   }
 
-  /** In place; subtracts the maximum first, so that nothing overflows. */
-  static void softmax(float[] x, int offset, int n) {
+  /** {@code x = softmax(scale * x)}; subtracts the maximum first, so that nothing overflows. */
+  static void softmax(float[] x, int offset, int n, float scale) {
     float max = Float.NEGATIVE_INFINITY;
     for (int i = offset; i < offset + n; i++) {
       max = Math.max(max, x[i]);
     }
     float sum = 0;
     for (int i = offset; i < offset + n; i++) {
-      x[i] = exp(x[i] - max);
+      x[i] = exp((x[i] - max) * scale);
       sum += x[i];
     }
     for (int i = offset; i < offset + n; i++) {

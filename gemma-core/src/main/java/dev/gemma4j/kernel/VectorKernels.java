@@ -11,8 +11,6 @@ import static dev.gemma4j.kernel.ScalarKernels.ROUND;
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
-import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
@@ -22,7 +20,6 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorKernels implements Kernels {
   static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
-  private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final int LANES = F.length();
   private static final float GELU_INNER = (float) Math.sqrt(2 / Math.PI);
 
@@ -117,50 +114,66 @@ final class VectorKernels implements Kernels {
       float[] out,
       Scratch scratch) {
     int headDim = layout.headDim();
-    if (headDim % LANES != 0) {
+    int pageSize = layout.pageSize();
+    if (pageSize % Panel.WIDTH != 0
+        || layout.type() == KvLayout.Type.Q8 && !VectorDot.BYTES_WIDEN) {
       scalar.attend(q, qOffset, heads, pages, layout, length, scale, out, scratch);
       return;
     }
-    int pageSize = layout.pageSize();
-    float[] scores = scratch.scores(heads * length);
+    int count = (length + pageSize - 1) / pageSize;
+    int stride = count * pageSize;
+    float[] scores = scratch.scores(heads * stride); // what lies beyond length is not used
     // Page by page, so that each page is read from memory once for all the heads that share it.
-    for (int first = 0; first < length; first += pageSize) {
-      int count = Math.min(pageSize, length - first);
-      MemorySegment page = pages[first / pageSize];
-      for (int h = 0; h < heads; h++) {
-        for (int p = 0; p < count; p++) {
-          long key = (layout.keyOffset() + (long) p * layout.stride()) * Float.BYTES;
-          scores[h * length + first + p] =
-              dot(q, qOffset + h * headDim, page, key, headDim) * scale;
-        }
+    for (int i = 0; i < count; i++) {
+      MemorySegment keys = KvVectors.keys(pages[i], layout, scratch);
+      for (int p = 0; p < pageSize; p += Panel.WIDTH) {
+        long at = KvVectors.at(layout, layout.keys()) + (long) p * Float.BYTES;
+        int score = i * pageSize + p;
+        Panel.multiply(
+            keys,
+            at,
+            pageSize * 4L,
+            headDim,
+            q,
+            qOffset,
+            headDim,
+            heads,
+            scores,
+            score,
+            stride,
+            false);
       }
     }
     for (int h = 0; h < heads; h++) {
-      softmax(scores, h * length, length);
+      softmax(scores, h * stride, length, scale);
     }
-    Arrays.fill(out, qOffset, qOffset + heads * headDim, 0);
-    long stride = (long) layout.stride() * Float.BYTES;
-    for (int first = 0; first < length; first += pageSize) {
-      int count = Math.min(pageSize, length - first);
-      MemorySegment page = pages[first / pageSize];
-      for (int h = 0; h < heads; h++) {
-        int weights = h * length + first;
-        for (int d = 0; d < headDim; d += LANES) {
-          int target = qOffset + h * headDim + d;
-          FloatVector sum = FloatVector.fromArray(F, out, target);
-          long value = (layout.valueOffset() + d) * Float.BYTES;
-          for (int p = 0; p < count; p++) {
-            sum =
-                FloatVector.fromMemorySegment(F, page, value + p * stride, LE)
-                    .fma(FloatVector.broadcast(F, scores[weights + p]), sum);
+    int wide = headDim - headDim % Panel.WIDTH;
+    for (int i = 0; i < count; i++) {
+      int first = i * pageSize;
+      int n = Math.min(pageSize, length - first);
+      MemorySegment values = KvVectors.values(pages[i], layout, n, scratch);
+      long begin = KvVectors.at(layout, layout.values());
+      for (int d = 0; d < wide; d += Panel.WIDTH) {
+        long at = begin + (long) d * Float.BYTES;
+        int target = qOffset + d;
+        Panel.multiply(
+            values, at, headDim * 4L, n, scores, first, stride, heads, out, target, headDim, i > 0);
+      }
+      for (int h = 0; h < heads && wide < headDim; h++) {
+        for (int d = wide; d < headDim; d++) {
+          float sum = i == 0 ? 0 : out[qOffset + h * headDim + d];
+          for (int p = 0; p < n; p++) {
+            float value = values.get(KvLayout.FLOAT, begin + (p * headDim + d) * 4L);
+            sum = Math.fma(scores[h * stride + first + p], value, sum);
           }
-          sum.intoArray(out, target);
+          out[qOffset + h * headDim + d] = sum;
         }
       }
     }
   }
 
-  private static void softmax(float[] x, int offset, int n) {
+  /** {@code x = softmax(scale * x)}, scale being positive. */
+  private static void softmax(float[] x, int offset, int n, float scale) {
     int bound = F.loopBound(n);
     FloatVector maxima = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
     for (int i = 0; i < bound; i += LANES) {
@@ -172,13 +185,13 @@ final class VectorKernels implements Kernels {
     }
     FloatVector sums = FloatVector.zero(F);
     for (int i = 0; i < bound; i += LANES) {
-      FloatVector e = exp(FloatVector.fromArray(F, x, offset + i).sub(max));
+      FloatVector e = exp(FloatVector.fromArray(F, x, offset + i).sub(max).mul(scale));
       e.intoArray(x, offset + i);
       sums = sums.add(e);
     }
     float sum = sums.reduceLanes(VectorOperators.ADD);
     for (int i = bound; i < n; i++) {
-      x[offset + i] = ScalarKernels.exp(x[offset + i] - max);
+      x[offset + i] = ScalarKernels.exp((x[offset + i] - max) * scale);
       sum += x[offset + i];
     }
     for (int i = 0; i < bound; i += LANES) {
@@ -225,28 +238,5 @@ final class VectorKernels implements Kernels {
       sum = Math.fma(a[aOffset + i], b[bOffset + i], sum);
     }
     return sum;
-  }
-
-  /** {@code n} is a multiple of the lanes. */
-  private static float dot(float[] a, int aOffset, MemorySegment b, long bOffset, int n) {
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = FloatVector.zero(F);
-    int i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-      long at = bOffset + (long) i * Float.BYTES;
-      s0 =
-          FloatVector.fromArray(F, a, aOffset + i)
-              .fma(FloatVector.fromMemorySegment(F, b, at, LE), s0);
-      s1 =
-          FloatVector.fromArray(F, a, aOffset + i + LANES)
-              .fma(FloatVector.fromMemorySegment(F, b, at + F.vectorByteSize(), LE), s1);
-    }
-    if (i < n) {
-      long at = bOffset + (long) i * Float.BYTES;
-      s0 =
-          FloatVector.fromArray(F, a, aOffset + i)
-              .fma(FloatVector.fromMemorySegment(F, b, at, LE), s0);
-    }
-    return s0.add(s1).reduceLanes(VectorOperators.ADD);
   }
 }

@@ -1,32 +1,59 @@
 package dev.gemma4j.model;
 
-import dev.gemma4j.kernel.Kernels.KvLayout;
+import dev.gemma4j.kernel.KvLayout;
 import dev.gemma4j.loader.GemmaConfig;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * Keys and values of one sequence, in off-heap pages of {@link #PAGE_SIZE} positions that are
- * allocated as the sequence grows. A page holds all layers: [layer][key,
- * value][position][numKvHeads * headDim], f32. Forks share pages by reference count and copy one
- * when they first write to it.
+ * allocated as the sequence grows. A page holds all layers: [layer][KV head][keys, values], each as
+ * {@link KvLayout} says. Forks share pages by reference count and copy one when they first write to
+ * it.
  */
 public final class KvCache implements AutoCloseable {
   /** Positions per page. */
   public static final int PAGE_SIZE = 32;
 
-  private final GemmaConfig config;
-  private final int kvDim;
+  private final Shape shape;
   private Page[] pages = new Page[0];
   private MemorySegment[] segments = new MemorySegment[0];
 
   /** An empty cache. */
-  public KvCache(GemmaConfig config) {
-    this.config = config;
-    this.kvDim = config.numKvHeads() * config.headDim();
+  public KvCache(Shape shape) {
+    this.shape = shape;
+  }
+
+  /** What lies where in the pages of a model, for all its sequences. */
+  public static final class Shape {
+    private final int headDim;
+    private final KvLayout[][] layouts; // [layer][KV head]
+    private final long pageBytes;
+
+    /** Keys and values stored as a type. */
+    public Shape(GemmaConfig config, KvLayout.Type type) {
+      headDim = config.headDim();
+      layouts = new KvLayout[config.numLayers()][config.numKvHeads()];
+      long bytes = KvLayout.bytes(type, PAGE_SIZE, headDim);
+      long at = 0;
+      for (KvLayout[] heads : layouts) {
+        for (int head = 0; head < heads.length; head++, at += 2 * bytes) {
+          heads[head] = new KvLayout(type, PAGE_SIZE, headDim, at, at + bytes);
+        }
+      }
+      pageBytes = at;
+    }
+
+    /** Bytes of one page. */
+    public long pageBytes() {
+      return pageBytes;
+    }
+
+    KvLayout layout(int layer, int kvHead) {
+      return layouts[layer][kvHead];
+    }
   }
 
   private static final class Page {
@@ -62,7 +89,7 @@ public final class KvCache implements AutoCloseable {
   }
 
   private Page newPage() {
-    return new Page(2L * config.numLayers() * PAGE_SIZE * kvDim * Float.BYTES);
+    return new Page(shape.pageBytes);
   }
 
   private void append(Page page) {
@@ -87,7 +114,7 @@ public final class KvCache implements AutoCloseable {
 
   /** A cache with the same content; pages are shared until one side writes. */
   public KvCache fork() {
-    KvCache fork = new KvCache(config);
+    KvCache fork = new KvCache(shape);
     for (Page page : pages) {
       page.references.incrementAndGet();
     }
@@ -96,35 +123,22 @@ public final class KvCache implements AutoCloseable {
     return fork;
   }
 
-  /** Stores the key and value of one position of one layer, both [numKvHeads * headDim]. */
+  /** Stores the key and value of one position of one layer, both [numKvHeads, headDim]. */
   void put(int layer, int position, float[] key, float[] value, int offset) {
     MemorySegment page = segments[position / PAGE_SIZE];
-    long slot = (long) (position % PAGE_SIZE) * kvDim;
-    copy(key, offset, page, keyOffset(layer) + slot);
-    copy(value, offset, page, valueOffset(layer) + slot);
-  }
-
-  private void copy(float[] source, int offset, MemorySegment page, long at) {
-    MemorySegment.copy(source, offset, page, ValueLayout.JAVA_FLOAT, at * Float.BYTES, kvDim);
+    for (KvLayout layout : shape.layouts[layer]) {
+      layout.put(page, position % PAGE_SIZE, key, value, offset);
+      offset += shape.headDim;
+    }
   }
 
   /** Where the KV head's keys and values of a layer lie in each page. */
   KvLayout layout(int layer, int kvHead) {
-    long head = (long) kvHead * config.headDim();
-    return new KvLayout(
-        PAGE_SIZE, config.headDim(), keyOffset(layer) + head, valueOffset(layer) + head, kvDim);
+    return shape.layout(layer, kvHead);
   }
 
   MemorySegment[] segments() {
     return segments;
-  }
-
-  private long keyOffset(int layer) {
-    return 2L * layer * PAGE_SIZE * kvDim;
-  }
-
-  private long valueOffset(int layer) {
-    return keyOffset(layer) + (long) PAGE_SIZE * kvDim;
   }
 
   /** Frees this sequence's hold on its pages. */

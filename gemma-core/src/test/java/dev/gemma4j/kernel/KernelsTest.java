@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -220,12 +221,13 @@ class KernelsTest {
   @ParameterizedTest
   @MethodSource("kernels")
   void attention(Kernels kernels) {
-    int pageSize = 32;
-    for (int headDim : new int[] {2, 16, 20, 32, 256}) {
-      for (int heads : new int[] {1, 3}) {
-        for (int length : new int[] {1, 2, 31, 32, 33, 100}) {
-          for (float size : new float[] {1, 1000}) {
-            attention(kernels, pageSize, headDim, heads, length, size);
+    for (KvLayout.Type type : KvLayout.Type.values()) {
+      for (int headDim : new int[] {2, 16, 20, 32, 40, 256}) {
+        for (int heads : new int[] {1, 3, 8}) {
+          for (int length : new int[] {1, 2, 31, 32, 33, 100}) {
+            for (float size : new float[] {1, 1000}) {
+              attention(kernels, type, headDim, heads, length, size);
+            }
           }
         }
       }
@@ -233,44 +235,36 @@ class KernelsTest {
   }
 
   private void attention(
-      Kernels kernels, int pageSize, int headDim, int heads, int length, float size) {
-    int stride = headDim + 16;
-    long keyOffset = 16;
-    long valueOffset = keyOffset + (long) pageSize * stride;
+      Kernels kernels, KvLayout.Type type, int headDim, int heads, int length, float size) {
+    int pageSize = 32;
+    long bytes = KvLayout.bytes(type, pageSize, headDim);
+    KvLayout layout = new KvLayout(type, pageSize, headDim, 64, 64 + bytes);
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment[] pages = new MemorySegment[(length + pageSize - 1) / pageSize];
+      float[][] keys = new float[length][headDim];
+      float[][] values = new float[length][headDim];
       for (int i = 0; i < pages.length; i++) {
-        pages[i] = arena.allocate((valueOffset + (long) pageSize * stride) * Float.BYTES, 64);
-        for (long f = 0; f < pages[i].byteSize() / Float.BYTES; f++) {
-          pages[i].setAtIndex(ValueLayout.JAVA_FLOAT, f, (float) random.nextGaussian());
-        }
+        pages[i] = arena.allocate(64 + 2 * bytes, 64);
+        pages[i].fill((byte) -1); // NaN wherever nothing is stored
+      }
+      for (int p = 0; p < length; p++) {
+        MemorySegment page = pages[p / pageSize];
+        layout.put(page, p % pageSize, floats(headDim), floats(headDim), 0);
+        layout.get(page, p % pageSize, keys[p], values[p], 0);
       }
       float[] q = floats(4 + heads * headDim);
       for (int i = 0; i < q.length; i++) {
         q[i] *= size;
       }
       float[] out = new float[q.length];
-      kernels.attend(
-          q,
-          4,
-          heads,
-          pages,
-          new Kernels.KvLayout(pageSize, headDim, keyOffset, valueOffset, stride),
-          length,
-          0.25f,
-          out,
-          new Scratch());
+      kernels.attend(q, 4, heads, pages, layout, length, 0.25f, out, new Scratch());
       for (int h = 0; h < heads; h++) {
         double[] weights = new double[length];
         double max = Double.NEGATIVE_INFINITY;
         for (int p = 0; p < length; p++) {
-          MemorySegment page = pages[p / pageSize];
           for (int d = 0; d < headDim; d++) {
-            long at = keyOffset + (long) (p % pageSize) * stride + d;
-            weights[p] +=
-                (double) q[4 + h * headDim + d] * page.getAtIndex(ValueLayout.JAVA_FLOAT, at);
+            weights[p] += 0.25 * q[4 + h * headDim + d] * keys[p][d];
           }
-          weights[p] *= 0.25;
           max = Math.max(max, weights[p]);
         }
         double sum = 0;
@@ -281,13 +275,41 @@ class KernelsTest {
         for (int d = 0; d < headDim; d++) {
           double expected = 0;
           for (int p = 0; p < length; p++) {
-            long at = valueOffset + (long) (p % pageSize) * stride + d;
-            expected +=
-                weights[p] / sum * pages[p / pageSize].getAtIndex(ValueLayout.JAVA_FLOAT, at);
+            expected += weights[p] / sum * values[p][d];
           }
           assertThat((double) out[4 + h * headDim + d])
-              .as("headDim %d, heads %d, length %d, size %s", headDim, heads, length, size)
+              .as("%s, dim %d, heads %d, length %d, %s", type, headDim, heads, length, size)
               .isCloseTo(expected, within(size == 1 ? 2e-5 : 2e-2));
+        }
+      }
+    }
+  }
+
+  @Test
+  void keysAndValuesAreRoundedToTheirType() {
+    int headDim = 40;
+    float[] key = floats(headDim + 3);
+    float[] value = floats(headDim + 3);
+    float[] gotKey = new float[headDim + 3];
+    float[] gotValue = new float[headDim + 3];
+    for (KvLayout.Type type : KvLayout.Type.values()) {
+      long bytes = KvLayout.bytes(type, 32, headDim);
+      KvLayout layout = new KvLayout(type, 32, headDim, 0, bytes);
+      MemorySegment page = Arena.ofAuto().allocate(2 * bytes, 64);
+      for (int slot = 31; slot >= 0; slot--) {
+        layout.put(page, slot, key, value, 3);
+      }
+      double tolerance =
+          switch (type) {
+            case F32 -> 0;
+            case F16 -> 4 * 0x1p-11; // of values up to 4 or so
+            case Q8 -> 5.0 / 127 / 2;
+          };
+      for (int slot = 0; slot < 32; slot++) {
+        layout.get(page, slot, gotKey, gotValue, 3);
+        for (int d = 3; d < headDim + 3; d++) {
+          assertThat((double) gotKey[d]).isCloseTo(key[d], within(tolerance));
+          assertThat((double) gotValue[d]).isCloseTo(value[d], within(tolerance));
         }
       }
     }
