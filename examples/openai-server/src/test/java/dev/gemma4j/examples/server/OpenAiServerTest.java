@@ -235,6 +235,24 @@ class OpenAiServerTest {
   }
 
   @Test
+  void anotherSitesPagesMayCallOnceTheyAreNamed() throws Exception {
+    Duration time = Duration.ofSeconds(9);
+    ServerOptions options =
+        new ServerOptions(
+            "127.0.0.1", 0, "demo", null, "https://a.example", 9, 1, 9, time, Duration.ZERO);
+    try (OpenAiServer open = OpenAiServer.start(gemma, options)) {
+      HttpRequest preflight =
+          HttpRequest.newBuilder(request(open, "/v1/completions", null).uri())
+              .method("OPTIONS", HttpRequest.BodyPublishers.noBody())
+              .build();
+      HttpResponse<String> allowed = CLIENT.send(preflight, HttpResponse.BodyHandlers.ofString());
+      assertThat(allowed.statusCode()).isEqualTo(204);
+      assertThat(allowed.headers().firstValue("Access-Control-Allow-Origin"))
+          .contains("https://a.example");
+    }
+  }
+
+  @Test
   void theKeyIsAsked() throws Exception {
     try (OpenAiServer locked = start("k", 1, 10, Duration.ofSeconds(9), Duration.ZERO)) {
       assertThat(send(locked, "/v1/models", null).statusCode()).isEqualTo(401);
