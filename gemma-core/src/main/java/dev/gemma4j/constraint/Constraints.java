@@ -70,4 +70,12 @@ public final class Constraints {
   public static Constraint jsonSchema(String schema) {
     return SchemaCompiler.compile(schema);
   }
+
+  /**
+   * Any JSON object, spelt as {@link #jsonSchema} spells JSON. It may nest without limit, so a
+   * small {@code maxTokens} can cut it.
+   */
+  public static Constraint jsonObject() {
+    return SchemaCompiler.anyObject();
+  }
 }

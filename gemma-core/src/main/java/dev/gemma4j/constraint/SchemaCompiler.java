@@ -61,6 +61,26 @@ final class SchemaCompiler {
     return new Automaton(start, compiler.rules);
   }
 
+  /** The machine of any JSON object. */
+  static Automaton anyObject() {
+    Expression value = new Expression.Reference("value");
+    Expression string = Expression.sequence(QUOTE, Expression.any(CHARACTER), QUOTE);
+    Expression object = list("{", Expression.sequence(string, COLON, value), "}");
+    Expression constant = RegexParser.parse("true|false|null", false);
+    return new Automaton(
+        object,
+        Map.of(
+            "value", Expression.choice(object, list("[", value, "]"), string, NUMBER, constant)));
+  }
+
+  private static Expression list(String open, Expression item, String close) {
+    Expression more = Expression.any(Expression.sequence(COMMA, item));
+    return Expression.sequence(
+        new Expression.Literal(open),
+        Expression.optional(Expression.sequence(item, more)),
+        new Expression.Literal(close));
+  }
+
   /** A rule for the schema at a pointer, which may refer to itself. */
   private Expression rule(String pointer, Object schema) {
     if (!rules.containsKey(pointer)) {

@@ -21,6 +21,16 @@ class JsonSchemaTest {
   }
 
   @Test
+  void anyObject() {
+    for (String text : List.of("{}", "{\"a\": [1, {\"b\":null}, []],\"c\": \"\\n\"}")) {
+      assertThat(accepts(Constraints.jsonObject(), text)).as(text).isTrue();
+    }
+    for (String text : List.of("", "[]", "1", "{a:1}", "{\"a\":}", "{\"a\":1,}", "{}{}", "{[}]")) {
+      assertThat(accepts(Constraints.jsonObject(), text)).as(text).isFalse();
+    }
+  }
+
+  @Test
   void numbers() {
     check(
         "{'type': 'integer'}",

@@ -1,0 +1,248 @@
+package dev.gemma4j.examples.server;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.gemma4j.ChatMessage;
+import dev.gemma4j.Gemma;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.Role;
+import dev.gemma4j.constraint.Constraint;
+import dev.gemma4j.constraint.Constraints;
+import dev.gemma4j.sampling.LogitsProcessors;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A request for completions of a text or a chat.
+ *
+ * @param n choices of each prompt
+ * @param includeUsage whether a stream ends with its usage
+ * @param logprobs how many alternatives of each token to tell; -1 for no probabilities
+ * @param seed of the first choice; the others count on
+ */
+record CompletionRequest(
+    boolean chat,
+    List<Prompt> prompts,
+    int n,
+    boolean stream,
+    boolean includeUsage,
+    int logprobs,
+    @Nullable Long seed,
+    GenerationOptions.Builder builder) {
+  private static final Set<String> COMMON =
+      Set.of(
+          "model",
+          "n",
+          "stop",
+          "temperature",
+          "top_p",
+          "top_k",
+          "min_p",
+          "repetition_penalty",
+          "seed",
+          "max_tokens",
+          "logprobs",
+          "frequency_penalty",
+          "presence_penalty",
+          "logit_bias",
+          "response_format",
+          "stream",
+          "stream_options");
+  private static final Set<String> OF_CHAT =
+      Set.of("messages", "max_completion_tokens", "top_logprobs");
+
+  /** What changes nothing here. */
+  private static final Set<String> IGNORED =
+      Set.of("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key");
+
+  /** The options of one choice, counted over all prompts. */
+  GenerationOptions options(int choice) {
+    return (seed == null ? builder : builder.seed(seed + choice)).build();
+  }
+
+  /**
+   * Checks and reads a request.
+   *
+   * @throws ApiException that names the field, what it should be and what it is
+   */
+  static CompletionRequest parse(JsonNode json, boolean chat, Gemma gemma, ServerOptions server) {
+    Fields fields = new Fields(json);
+    Set<String> known = new HashSet<>(COMMON);
+    known.addAll(chat ? OF_CHAT : Set.of("prompt"));
+    fields.allowOnly(known, IGNORED);
+    String model = fields.text("model");
+    if (model != null && !model.equals(server.model())) {
+      throw new ApiException(
+          404,
+          "invalid_request_error",
+          "The model '" + model + "' does not exist; this server has '" + server.model() + "'",
+          "model",
+          "model_not_found");
+    }
+    boolean stream = fields.flag("stream");
+    JsonNode streaming = fields.get("stream_options");
+    if (streaming != null && !stream) {
+      throw ApiException.badRequest(
+          "'stream_options' is only allowed when 'stream' is true", "stream_options");
+    }
+    int maxTokens =
+        fields.integer("max_tokens", 1, server.maxTokens(), chat ? server.maxTokens() : 16);
+    if (chat) {
+      maxTokens = fields.integer("max_completion_tokens", 1, server.maxTokens(), maxTokens);
+    }
+    int logprobs = logprobs(fields, chat);
+    GenerationOptions.Builder builder =
+        GenerationOptions.builder()
+            .maxTokens(maxTokens)
+            .temperature(fields.number("temperature", 0, 2, 1))
+            .topP(fields.number("top_p", Float.MIN_VALUE, 1, 1))
+            .topK(fields.integer("top_k", 0, Integer.MAX_VALUE, 0))
+            .minP(fields.number("min_p", 0, 0.99f, 0))
+            .repetitionPenalty(fields.number("repetition_penalty", 0.01f, 100, 1))
+            .frequencyPenalty(fields.number("frequency_penalty", -2, 2, 0))
+            .presencePenalty(fields.number("presence_penalty", -2, 2, 0))
+            .logProbabilities(logprobs)
+            .stop(fields.texts("stop", 4).toArray(String[]::new));
+    JsonNode bias = fields.get("logit_bias");
+    if (bias != null) {
+      builder.processor(LogitsProcessors.logitBias(bias(bias, gemma.tokenizer().vocabSize())));
+    }
+    Constraint constraint = constraint(fields);
+    if (constraint != null) {
+      builder.constraint(constraint);
+    }
+    return new CompletionRequest(
+        chat,
+        chat ? List.of(Prompt.chat(messages(fields))) : prompts(fields, gemma),
+        fields.integer("n", 1, 16, 1),
+        stream,
+        streaming != null && new Fields(streaming).flag("include_usage"),
+        logprobs,
+        fields.longInteger("seed"),
+        builder);
+  }
+
+  private static int logprobs(Fields fields, boolean chat) {
+    if (!chat) {
+      return fields.integer("logprobs", 0, 20, -1);
+    }
+    boolean wanted = fields.flag("logprobs");
+    int best = fields.integer("top_logprobs", 0, 20, 0);
+    if (!wanted && fields.get("top_logprobs") != null) {
+      throw ApiException.badRequest(
+          "'top_logprobs' is only allowed when 'logprobs' is true", "top_logprobs");
+    }
+    return wanted ? best : -1;
+  }
+
+  private static Map<Integer, Float> bias(JsonNode json, int vocabulary) {
+    Map<Integer, Float> bias = new HashMap<>();
+    for (Map.Entry<String, JsonNode> entry : json.properties()) {
+      int id = entry.getKey().matches("[0-9]{1,9}") ? Integer.parseInt(entry.getKey()) : -1;
+      float value = entry.getValue().isNumber() ? entry.getValue().floatValue() : Float.NaN;
+      if (id < 0 || id >= vocabulary || !(Math.abs(value) <= 100)) {
+        throw Fields.wrong("logit_bias", "ids of tokens with numbers in [-100, 100]", json);
+      }
+      bias.put(id, value);
+    }
+    return bias;
+  }
+
+  private static @Nullable Constraint constraint(Fields fields) {
+    JsonNode format = fields.get("response_format");
+    if (format == null) {
+      return null;
+    }
+    String type = new Fields(format).text("type");
+    return switch (type == null ? "" : type) {
+      case "text" -> null;
+      case "json_object" -> Constraints.jsonObject();
+      case "json_schema" -> {
+        JsonNode schema = format.path("json_schema").path("schema");
+        try {
+          yield Constraints.jsonSchema(schema.toString());
+        } catch (IllegalArgumentException e) {
+          throw ApiException.badRequest("Invalid schema: " + e.getMessage(), "response_format");
+        }
+      }
+      default -> throw Fields.wrong("response_format", "text, json_object or json_schema", format);
+    };
+  }
+
+  private static List<Prompt> prompts(Fields fields, Gemma gemma) {
+    JsonNode prompt = fields.get("prompt");
+    if (prompt == null) {
+      throw ApiException.badRequest("you must provide a prompt", "prompt");
+    }
+    boolean several = prompt.isArray() && !prompt.path(0).isInt();
+    List<Prompt> prompts = new ArrayList<>();
+    for (JsonNode one : several ? Fields.list(prompt) : List.of(prompt)) {
+      if (one.isTextual()) {
+        prompts.add(Prompt.of(one.textValue()));
+        continue;
+      }
+      int limit = gemma.tokenizer().vocabSize();
+      List<JsonNode> ids = one.isArray() ? Fields.list(one) : List.of();
+      if (ids.isEmpty()
+          || !ids.stream()
+              .allMatch(id -> id.isInt() && id.intValue() >= 0 && id.intValue() < limit)) {
+        throw Fields.wrong("prompt", "a string, ids of tokens, or a list of these", prompt);
+      }
+      prompts.add(Prompt.ofIds(ids.stream().mapToInt(JsonNode::intValue).toArray()));
+    }
+    if (prompts.isEmpty() || prompts.size() > 16) {
+      throw Fields.wrong("prompt", "1 to 16 prompts", prompt);
+    }
+    return prompts;
+  }
+
+  private static List<ChatMessage> messages(Fields fields) {
+    JsonNode json = fields.get("messages");
+    if (json == null || !json.isArray() || json.isEmpty()) {
+      throw ApiException.badRequest("you must provide a list of messages", "messages");
+    }
+    List<ChatMessage> messages = new ArrayList<>();
+    for (JsonNode message : json) {
+      String at = "messages[" + messages.size() + "]";
+      if (!message.isObject()) {
+        throw Fields.wrong(at, "an object", message);
+      }
+      Role role =
+          switch (message.path("role").asText()) {
+            case "system", "developer" -> Role.SYSTEM;
+            case "user" -> Role.USER;
+            case "assistant" -> Role.MODEL;
+            default ->
+                throw Fields.wrong(
+                    at + ".role", "system, developer, user or assistant", message.path("role"));
+          };
+      messages.add(new ChatMessage(role, content(at + ".content", message.path("content"))));
+    }
+    if (messages.getLast().role() != Role.USER) {
+      throw ApiException.badRequest("the last message must be the user's", "messages");
+    }
+    return messages;
+  }
+
+  private static String content(String at, JsonNode content) {
+    if (content.isTextual()) {
+      return content.textValue();
+    }
+    StringBuilder text = new StringBuilder();
+    for (JsonNode part : content) {
+      if (!part.path("type").asText().equals("text") || !part.path("text").isTextual()) {
+        throw Fields.wrong(at, "text; this model reads nothing else", part);
+      }
+      text.append(part.get("text").textValue());
+    }
+    if (!content.isArray()) {
+      throw Fields.wrong(at, "a string or parts of text", content);
+    }
+    return text.toString();
+  }
+}

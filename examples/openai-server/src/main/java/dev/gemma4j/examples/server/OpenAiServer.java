@@ -1,0 +1,431 @@
+package dev.gemma4j.examples.server;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import dev.gemma4j.ContextLengthException;
+import dev.gemma4j.FinishReason;
+import dev.gemma4j.Gemma;
+import dev.gemma4j.Generation;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.Token;
+import dev.gemma4j.TokenLogProbabilities;
+import dev.gemma4j.TokenStream;
+import io.micrometer.core.instrument.Timer;
+import io.micrometer.prometheusmetrics.PrometheusConfig;
+import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Serves one model under <a href="https://platform.openai.com/docs/api-reference">OpenAI's API</a>,
+ * a chat page at /, /health and /metrics. One virtual thread serves a request.
+ */
+final class OpenAiServer implements AutoCloseable {
+  private static final Logger log = LoggerFactory.getLogger(OpenAiServer.class);
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private final Gemma gemma;
+  private final ServerOptions options;
+  private final HttpServer http;
+  private final ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
+  private final ScheduledExecutorService clock =
+      Executors.newSingleThreadScheduledExecutor(Thread.ofPlatform().daemon().factory());
+  private final Semaphore permits;
+  private final Set<Running> running = ConcurrentHashMap.newKeySet();
+  private final PrometheusMeterRegistry metrics =
+      new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
+  private final AtomicInteger active;
+  private final long created = System.currentTimeMillis() / 1000;
+  private volatile boolean draining;
+
+  private OpenAiServer(Gemma gemma, ServerOptions options) throws IOException {
+    this.gemma = gemma;
+    this.options = options;
+    this.permits = new Semaphore(options.maxConcurrent());
+    AtomicInteger gauge = metrics.gauge("gemma.requests.active", new AtomicInteger());
+    this.active = java.util.Objects.requireNonNull(gauge);
+    this.http = HttpServer.create(new InetSocketAddress(options.host(), options.port()), 0);
+    http.setExecutor(threads);
+  }
+
+  /** Starts to serve; the model stays the caller's to close, after the server. */
+  static OpenAiServer start(Gemma gemma, ServerOptions options) throws IOException {
+    OpenAiServer server = new OpenAiServer(gemma, options);
+    server.http.createContext("/", server::serve);
+    server.http.start();
+    return server;
+  }
+
+  /** Where it listens. */
+  int port() {
+    return http.getAddress().getPort();
+  }
+
+  private void serve(HttpExchange exchange) {
+    long start = System.nanoTime();
+    try (exchange) {
+      try {
+        route(exchange);
+      } catch (ApiException e) {
+        fail(exchange, e);
+      } catch (ContextLengthException e) {
+        String message = String.valueOf(e.getMessage());
+        fail(
+            exchange,
+            new ApiException(
+                400, "invalid_request_error", message, "messages", "context_length_exceeded"));
+      } catch (IllegalArgumentException e) {
+        fail(exchange, ApiException.badRequest(String.valueOf(e.getMessage()), null));
+      } catch (RuntimeException e) {
+        log.error("{} {} failed", exchange.getRequestMethod(), exchange.getRequestURI(), e);
+        fail(exchange, new ApiException(500, "server_error", "internal error", null, null));
+      }
+    } catch (IOException e) {
+      log.debug("client gone", e);
+    } finally {
+      Timer.builder("http.server.requests")
+          .tag("uri", path(exchange))
+          .tag("status", Integer.toString(exchange.getResponseCode()))
+          .register(metrics)
+          .record(System.nanoTime() - start, TimeUnit.NANOSECONDS);
+    }
+  }
+
+  /** The path if it is known, lest each unknown one become a metric. */
+  private static String path(HttpExchange exchange) {
+    String path = exchange.getRequestURI().getPath();
+    Set<String> known =
+        Set.of("/", "/health", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions");
+    return known.contains(path) ? path : "other";
+  }
+
+  private void route(HttpExchange exchange) throws IOException {
+    String path = exchange.getRequestURI().getPath();
+    String method = exchange.getRequestMethod();
+    if (options.allowedOrigin() != null) {
+      exchange.getResponseHeaders().set("Access-Control-Allow-Origin", options.allowedOrigin());
+      exchange.getResponseHeaders().set("Vary", "Origin");
+      if (method.equals("OPTIONS")) {
+        exchange
+            .getResponseHeaders()
+            .set("Access-Control-Allow-Headers", "Authorization, Content-Type");
+        exchange.getResponseHeaders().set("Access-Control-Allow-Methods", "GET, POST");
+        exchange.sendResponseHeaders(204, -1);
+        return;
+      }
+    }
+    if (path.startsWith("/v1/")) {
+      authorize(exchange);
+    }
+    switch (method + " " + path) {
+      case "GET /" -> page(exchange);
+      case "GET /health" ->
+          send(
+              exchange,
+              draining ? 503 : 200,
+              "application/json",
+              JSON.writeValueAsBytes(Map.of("status", draining ? "draining" : "ok")));
+      case "GET /metrics" ->
+          send(
+              exchange,
+              200,
+              "text/plain; version=0.0.4; charset=utf-8",
+              metrics.scrape().getBytes(StandardCharsets.UTF_8));
+      case "GET /v1/models" ->
+          sendJson(exchange, 200, Map.of("object", "list", "data", List.of(model())));
+      case "POST /v1/chat/completions" -> complete(exchange, true);
+      case "POST /v1/completions" -> complete(exchange, false);
+      default -> {
+        if (method.equals("GET") && path.equals("/v1/models/" + options.model())) {
+          sendJson(exchange, 200, model());
+        } else {
+          String message = "Unknown request: " + method + " " + path;
+          throw new ApiException(404, "invalid_request_error", message, null, null);
+        }
+      }
+    }
+  }
+
+  private void authorize(HttpExchange exchange) {
+    String key = options.apiKey();
+    String given = exchange.getRequestHeaders().getFirst("Authorization");
+    // Compared in the same time whatever was given, so the time tells nothing of the key.
+    if (key != null
+        && !MessageDigest.isEqual(
+            ("Bearer " + key).getBytes(StandardCharsets.UTF_8),
+            String.valueOf(given).getBytes(StandardCharsets.UTF_8))) {
+      throw new ApiException(
+          401, "invalid_request_error", "Incorrect API key provided", null, "invalid_api_key");
+    }
+  }
+
+  private Map<String, Object> model() {
+    return Map.of(
+        "id", options.model(), "object", "model", "created", created, "owned_by", "gemma");
+  }
+
+  private void complete(HttpExchange exchange, boolean chat) throws IOException {
+    CompletionRequest request = CompletionRequest.parse(body(exchange), chat, gemma, options);
+    if (draining) {
+      throw stopping();
+    }
+    if (!permits.tryAcquire()) {
+      exchange.getResponseHeaders().set("Retry-After", "1");
+      throw new ApiException(
+          429, "rate_limit_error", "Too many requests at a time", null, "rate_limit_exceeded");
+    }
+    Running task = new Running();
+    running.add(task);
+    active.incrementAndGet();
+    ScheduledFuture<?> timeout =
+        clock.schedule(
+            () ->
+                task.cancel(
+                    new ApiException(
+                        504, "timeout_error", "The request took too long", null, "timeout")),
+            options.timeout().toMillis(),
+            TimeUnit.MILLISECONDS);
+    try {
+      Reply reply = new Reply(request, options.model(), gemma.tokenizer());
+      if (request.stream()) {
+        stream(exchange, request, reply, task);
+      } else {
+        List<Map<String, @Nullable Object>> choices = new ArrayList<>();
+        Count count = new Count();
+        generate(
+            request,
+            task,
+            count,
+            (index, token) -> {},
+            (index, result) ->
+                choices.add(
+                    reply.choice(
+                        index, result.text(), result.finishReason(), result.logProbabilities())));
+        sendJson(exchange, 200, reply.whole(choices, count.json()));
+      }
+    } finally {
+      timeout.cancel(false);
+      active.decrementAndGet();
+      running.remove(task);
+      permits.release();
+    }
+  }
+
+  private com.fasterxml.jackson.databind.JsonNode body(HttpExchange exchange) throws IOException {
+    String type = String.valueOf(exchange.getRequestHeaders().getFirst("Content-Type"));
+    // Another site's page can post text, but not JSON, without asking first.
+    if (!type.split(";")[0].strip().equalsIgnoreCase("application/json")) {
+      throw new ApiException(
+          415, "invalid_request_error", "expected Content-Type application/json", null, null);
+    }
+    byte[] body = exchange.getRequestBody().readNBytes(options.maxBodyBytes() + 1);
+    if (body.length > options.maxBodyBytes()) {
+      throw new ApiException(
+          413,
+          "invalid_request_error",
+          "The body is larger than " + options.maxBodyBytes() + " bytes",
+          null,
+          null);
+    }
+    try {
+      return JSON.readTree(body);
+    } catch (JsonProcessingException e) {
+      throw ApiException.badRequest("The body is no JSON: " + e.getOriginalMessage(), null);
+    }
+  }
+
+  @FunctionalInterface
+  private interface Listener<T> {
+    void accept(int index, T event) throws IOException;
+  }
+
+  private static final class Count {
+    private int prompt;
+    private int generated;
+
+    Map<String, Object> json() {
+      return Map.of(
+          "prompt_tokens",
+          prompt,
+          "completion_tokens",
+          generated,
+          "total_tokens",
+          prompt + generated);
+    }
+  }
+
+  /** Generates all choices, one after the other. */
+  private void generate(
+      CompletionRequest request,
+      Running task,
+      Count count,
+      Listener<Token> onToken,
+      Listener<Generation> onEnd)
+      throws IOException {
+    int index = 0;
+    for (Prompt prompt : request.prompts()) {
+      for (int i = 0; i < request.n(); i++, index++) {
+        try (TokenStream tokens = task.start(gemma, prompt, request.options(index))) {
+          while (tokens.hasNext()) {
+            onToken.accept(index, tokens.next());
+          }
+          task.check();
+          Generation result = tokens.result();
+          count.prompt += i == 0 ? result.usage().promptTokens() : 0;
+          count.generated += result.usage().generatedTokens();
+          metrics
+              .counter("gemma.tokens", "kind", "prompt")
+              .increment(result.usage().promptTokens());
+          metrics.counter("gemma.tokens", "kind", "generated").increment(result.tokens().size());
+          onEnd.accept(index, result);
+        }
+      }
+    }
+  }
+
+  /**
+   * Server-sent events. The head goes out with the first token: until then an error has a status.
+   */
+  private void stream(HttpExchange exchange, CompletionRequest request, Reply reply, Running task)
+      throws IOException {
+    OutputStream out = exchange.getResponseBody();
+    Count count = new Count();
+    int[] begun = {0};
+    try {
+      generate(
+          request,
+          task,
+          count,
+          (index, token) -> {
+            if (exchange.getResponseCode() < 0) {
+              exchange.getResponseHeaders().set("Content-Type", "text/event-stream; charset=utf-8");
+              exchange.getResponseHeaders().set("Cache-Control", "no-store");
+              exchange.sendResponseHeaders(200, 0);
+            }
+            TokenLogProbabilities logs = token.logProbabilities();
+            // Written even when nothing is to be told: a client that left is noticed no other way.
+            if (token.text().isEmpty() && (logs == null || request.logprobs() < 0)) {
+              write(out, ": \n\n");
+              return;
+            }
+            String role = begun[0]++ == 0 || request.n() > 1 ? "assistant" : null;
+            event(
+                out,
+                reply.chunk(
+                    reply.delta(
+                        index,
+                        role,
+                        token.text(),
+                        null,
+                        logs == null ? List.of() : List.of(logs))));
+          },
+          (index, result) -> {
+            if (exchange.getResponseCode() < 0) {
+              exchange.getResponseHeaders().set("Content-Type", "text/event-stream; charset=utf-8");
+              exchange.sendResponseHeaders(200, 0);
+            }
+            FinishReason reason = result.finishReason();
+            event(out, reply.chunk(reply.delta(index, null, "", reason, List.of())));
+          });
+      if (request.includeUsage()) {
+        Map<String, Object> last = reply.chunk(null);
+        last.put("usage", count.json());
+        event(out, last);
+      }
+      write(out, "data: [DONE]\n\n");
+      out.close(); // before the place is given back: a stopping server then closes connections
+    } catch (ApiException e) {
+      if (exchange.getResponseCode() < 0) {
+        throw e;
+      }
+      event(out, e.json());
+      out.close();
+    }
+  }
+
+  private static void event(OutputStream out, Object json) throws IOException {
+    write(out, "data: " + JSON.writeValueAsString(json) + "\n\n");
+  }
+
+  private static void write(OutputStream out, String text) throws IOException {
+    out.write(text.getBytes(StandardCharsets.UTF_8));
+    out.flush();
+  }
+
+  private static void page(HttpExchange exchange) throws IOException {
+    try (InputStream in = OpenAiServer.class.getResourceAsStream("index.html")) {
+      exchange
+          .getResponseHeaders()
+          .set(
+              "Content-Security-Policy",
+              "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline';"
+                  + " connect-src 'self'; base-uri 'none'; form-action 'none'");
+      byte[] page = java.util.Objects.requireNonNull(in, "index.html").readAllBytes();
+      send(exchange, 200, "text/html; charset=utf-8", page);
+    }
+  }
+
+  private static void fail(HttpExchange exchange, ApiException e) throws IOException {
+    if (exchange.getResponseCode() < 0) { // else the head is out; the closed connection tells
+      sendJson(exchange, e.status, e.json());
+    }
+  }
+
+  private static void sendJson(HttpExchange exchange, int status, Object json) throws IOException {
+    send(exchange, status, "application/json", JSON.writeValueAsBytes(json));
+  }
+
+  private static void send(HttpExchange exchange, int status, String type, byte[] body)
+      throws IOException {
+    exchange.getResponseHeaders().set("Content-Type", type);
+    exchange.getResponseHeaders().set("X-Content-Type-Options", "nosniff");
+    exchange.sendResponseHeaders(status, body.length);
+    exchange.getResponseBody().write(body);
+    exchange.getResponseBody().close();
+  }
+
+  private static ApiException stopping() {
+    return new ApiException(503, "server_error", "The server is stopping", null, "stopping");
+  }
+
+  /** Refuses new work, waits for what runs, cancels what takes too long, and stops. */
+  @Override
+  public void close() {
+    draining = true;
+    try {
+      if (!permits.tryAcquire(
+          options.maxConcurrent(), options.drain().toMillis(), TimeUnit.MILLISECONDS)) {
+        running.forEach(task -> task.cancel(stopping()));
+        permits.tryAcquire(options.maxConcurrent(), 5, TimeUnit.SECONDS);
+      }
+    } catch (InterruptedException e) {
+      running.forEach(task -> task.cancel(stopping()));
+      Thread.currentThread().interrupt();
+    }
+    http.stop(0);
+    threads.close();
+    clock.shutdownNow();
+    metrics.close();
+  }
+}

@@ -1,0 +1,311 @@
+package dev.gemma4j.examples.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.gemma4j.Gemma;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoadOptions;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.examples.DemoModel;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.time.Duration;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+@Timeout(60)
+class OpenAiServerTest {
+  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final HttpClient CLIENT = HttpClient.newHttpClient();
+  private static Gemma gemma;
+  private static OpenAiServer server;
+
+  @BeforeAll
+  static void start() throws IOException {
+    gemma = DemoModel.load(LoadOptions.defaults());
+    server = start(null, 2, 400, Duration.ofSeconds(50), Duration.ZERO);
+  }
+
+  private static OpenAiServer start(
+      @Nullable String key, int concurrent, int maxTokens, Duration timeout, Duration drain)
+      throws IOException {
+    return OpenAiServer.start(
+        gemma,
+        new ServerOptions(
+            "127.0.0.1", 0, "demo", key, null, 20_000, concurrent, maxTokens, timeout, drain));
+  }
+
+  @AfterAll
+  static void stop() {
+    server.close();
+    gemma.close();
+  }
+
+  private static HttpRequest request(OpenAiServer to, String path, @Nullable String body) {
+    HttpRequest.Builder builder =
+        HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + to.port() + path));
+    if (body != null) {
+      builder
+          .header("Content-Type", "application/json")
+          .POST(HttpRequest.BodyPublishers.ofString(body.replace('\'', '"')));
+    }
+    return builder.build();
+  }
+
+  private static HttpResponse<String> send(OpenAiServer to, String path, @Nullable String body)
+      throws Exception {
+    return CLIENT.send(request(to, path, body), HttpResponse.BodyHandlers.ofString());
+  }
+
+  private static JsonNode ok(String path, @Nullable String body) throws Exception {
+    HttpResponse<String> response = send(server, path, body);
+    assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+    return JSON.readTree(response.body());
+  }
+
+  private static double metric(String name) throws Exception {
+    return send(server, "/metrics", null)
+        .body()
+        .lines()
+        .filter(line -> line.startsWith(name + " "))
+        .mapToDouble(line -> Double.parseDouble(line.substring(name.length() + 1)))
+        .findAny()
+        .orElseThrow();
+  }
+
+  @Test
+  void aCompletionIsTheLibrarysText() throws Exception {
+    JsonNode json =
+        ok("/v1/completions", "{'prompt': 'Once upon a time', 'temperature': 0, 'max_tokens': 20}");
+    String expected =
+        gemma
+            .generate(
+                Prompt.of("Once upon a time"),
+                GenerationOptions.builder().temperature(0).maxTokens(20).build())
+            .text();
+    assertThat(json.at("/choices/0/text").asText()).isEqualTo(expected);
+    assertThat(json.at("/choices/0/finish_reason").asText()).isEqualTo("length");
+    assertThat(json.at("/usage/completion_tokens").asInt()).isEqualTo(20);
+    assertThat(json.at("/object").asText()).isEqualTo("text_completion");
+  }
+
+  @Test
+  void choicesOfEachPromptInOrder() throws Exception {
+    String body = "{'prompt': ['A king', [2, 300]], 'n': 2, 'seed': 5, 'max_tokens': 8}";
+    JsonNode json = ok("/v1/completions", body);
+    assertThat(json.get("choices")).hasSize(4);
+    assertThat(json.at("/choices/3/index").asInt()).isEqualTo(3);
+    assertThat(json.at("/choices/0/text")).isNotEqualTo(json.at("/choices/1/text"));
+    assertThat(ok("/v1/completions", body).get("choices")).isEqualTo(json.get("choices"));
+  }
+
+  @Test
+  void aStreamIsTheWholeInPieces() throws Exception {
+    String body =
+        "{'messages': [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content':"
+            + " [{'type': 'text', 'text': 'Who are you?'}]}], 'temperature': 0,"
+            + " 'max_completion_tokens': 30";
+    JsonNode whole = ok("/v1/chat/completions", body + "}");
+    HttpResponse<String> response =
+        send(
+            server,
+            "/v1/chat/completions",
+            body + ", 'stream': true, 'stream_options': {'include_usage': true}}");
+    assertThat(response.headers().firstValue("Content-Type").orElse(""))
+        .startsWith("text/event-stream");
+    StringBuilder text = new StringBuilder();
+    JsonNode last = null;
+    for (String line : response.body().lines().filter(l -> l.startsWith("data: {")).toList()) {
+      last = JSON.readTree(line.substring(6));
+      text.append(last.at("/choices/0/delta/content").asText(""));
+    }
+    assertThat(text.toString()).isEqualTo(whole.at("/choices/0/message/content").asText());
+    assertThat(last.get("usage")).isEqualTo(whole.get("usage"));
+    assertThat(response.body()).contains("\"role\":\"assistant\"").endsWith("data: [DONE]\n\n");
+  }
+
+  @Test
+  void probabilitiesBiasAndStop() throws Exception {
+    JsonNode json =
+        ok(
+            "/v1/chat/completions",
+            "{'messages': [{'role': 'user', 'content': 'Hi'}], 'logprobs': true, 'top_logprobs': 3,"
+                + " 'logit_bias': {'300': 100}, 'max_tokens': 2, 'temperature': 0}");
+    JsonNode token = json.at("/choices/0/logprobs/content/0");
+    assertThat(token.get("top_logprobs")).hasSize(3);
+    assertThat(token.get("logprob").asDouble()).isNegative();
+    assertThat(token.get("bytes"))
+        .hasSameSizeAs(JSON.valueToTree(gemma.tokenizer().bytes(300).length == 0 ? 0 : ints(300)));
+    JsonNode stopped =
+        ok(
+            "/v1/completions",
+            "{'prompt': 'Once upon a time', 'temperature': 0, 'max_tokens': 99, 'stop': ' the',"
+                + " 'logprobs': 2}");
+    assertThat(stopped.at("/choices/0/finish_reason").asText()).isEqualTo("stop");
+    assertThat(stopped.at("/choices/0/text").asText()).doesNotContain(" the");
+    assertThat(stopped.at("/choices/0/logprobs/token_logprobs").size()).isPositive();
+  }
+
+  private static int[] ints(int id) {
+    return new int[gemma.tokenizer().bytes(id).length];
+  }
+
+  @Test
+  void jsonOfASchema() throws Exception {
+    JsonNode json =
+        ok(
+            "/v1/chat/completions",
+            "{'messages': [{'role': 'user', 'content': 'Who?'}], 'seed': 1, 'response_format':"
+                + " {'type': 'json_schema', 'json_schema': {'name': 'p', 'schema': {'type':"
+                + " 'object', 'required': ['name'], 'properties': {'name': {'type': 'string',"
+                + " 'maxLength': 10}}}}}}");
+    JsonNode content = JSON.readTree(json.at("/choices/0/message/content").asText());
+    assertThat(content.get("name").isTextual()).isTrue();
+    JsonNode object =
+        ok(
+            "/v1/completions",
+            "{'prompt': 'x', 'max_tokens': 3, 'response_format': {'type': 'json_object'}}");
+    assertThat(object.at("/choices/0/text").asText()).startsWith("{");
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "{'prompt': 'x', 'temperature': 3} | temperature",
+        "{'prompt': 'x', 'max_tokens': 401} | max_tokens",
+        "{'prompt': 'x', 'n': 0} | n",
+        "{'prompt': 'x', 'stop': ['']} | stop",
+        "{'prompt': 'x', 'logit_bias': {'9999': 1}} | logit_bias",
+        "{'prompt': 'x', 'seed': 1.5} | seed",
+        "{'prompt': 'x', 'echo': true} | echo",
+        "{'prompt': 'x', 'stream_options': {}} | stream_options",
+        "{'prompt': 'x', 'response_format': {'type': 'xml'}} | response_format",
+        "{'prompt': {}} | prompt",
+        "{} | prompt",
+        "[] | null",
+        "{' | null"
+      })
+  void badInputIsNamed(String body, String param) throws Exception {
+    HttpResponse<String> response = send(server, "/v1/completions", body.replace("'", "\""));
+    assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
+    JsonNode error = JSON.readTree(response.body()).get("error");
+    assertThat(error.get("type").asText()).isEqualTo("invalid_request_error");
+    assertThat(error.get("param").asText()).isEqualTo(param);
+  }
+
+  @Test
+  void whatIsTooLongOrUnknown() throws Exception {
+    String longText = "king ".repeat(3000);
+    HttpResponse<String> context =
+        send(server, "/v1/completions", "{'prompt': '" + longText + "', 'stream': true}");
+    assertThat(context.statusCode()).isEqualTo(400);
+    assertThat(context.body()).contains("context_length_exceeded");
+    assertThat(send(server, "/v1/completions", "{'prompt': '" + longText + longText + "'}"))
+        .extracting(HttpResponse::statusCode)
+        .isEqualTo(413);
+    assertThat(send(server, "/v1/completions", "{'model': 'gpt', 'prompt': 'x'}").statusCode())
+        .isEqualTo(404);
+    assertThat(send(server, "/v2", null).statusCode()).isEqualTo(404);
+    HttpRequest text =
+        HttpRequest.newBuilder(request(server, "/v1/completions", null).uri())
+            .POST(HttpRequest.BodyPublishers.ofString("{}"))
+            .build();
+    assertThat(CLIENT.send(text, HttpResponse.BodyHandlers.ofString()).statusCode()).isEqualTo(415);
+  }
+
+  @Test
+  void modelsHealthAndPage() throws Exception {
+    assertThat(ok("/v1/models", null).at("/data/0/id").asText()).isEqualTo("demo");
+    assertThat(ok("/health", null).get("status").asText()).isEqualTo("ok");
+    HttpResponse<String> page = send(server, "/", null);
+    assertThat(page.body()).contains("<title>Gemma chat</title>");
+    assertThat(page.headers().firstValue("Access-Control-Allow-Origin")).isEmpty();
+  }
+
+  @Test
+  void anotherSitesPagesMayCallOnceTheyAreNamed() throws Exception {
+    Duration time = Duration.ofSeconds(9);
+    ServerOptions options =
+        new ServerOptions(
+            "127.0.0.1", 0, "demo", null, "https://a.example", 9, 1, 9, time, Duration.ZERO);
+    try (OpenAiServer open = OpenAiServer.start(gemma, options)) {
+      HttpRequest preflight =
+          HttpRequest.newBuilder(request(open, "/v1/completions", null).uri())
+              .method("OPTIONS", HttpRequest.BodyPublishers.noBody())
+              .build();
+      HttpResponse<String> allowed = CLIENT.send(preflight, HttpResponse.BodyHandlers.ofString());
+      assertThat(allowed.statusCode()).isEqualTo(204);
+      assertThat(allowed.headers().firstValue("Access-Control-Allow-Origin"))
+          .contains("https://a.example");
+    }
+  }
+
+  @Test
+  void theKeyIsAsked() throws Exception {
+    try (OpenAiServer locked = start("k", 1, 10, Duration.ofSeconds(9), Duration.ZERO)) {
+      assertThat(send(locked, "/v1/models", null).statusCode()).isEqualTo(401);
+      assertThat(send(locked, "/health", null).statusCode()).isEqualTo(200);
+      HttpRequest keyed =
+          HttpRequest.newBuilder(request(locked, "/v1/models", null).uri())
+              .header("Authorization", "Bearer k")
+              .build();
+      assertThat(CLIENT.send(keyed, HttpResponse.BodyHandlers.ofString()).statusCode())
+          .isEqualTo(200);
+    }
+  }
+
+  private static final String ENDLESS =
+      "{'prompt': 'x', 'stream': true, 'max_tokens': 400, 'n': 16, 'logit_bias': {'1': -100}}";
+
+  private static InputStream open(OpenAiServer to) throws Exception {
+    InputStream in =
+        CLIENT
+            .send(
+                request(to, "/v1/completions", ENDLESS), HttpResponse.BodyHandlers.ofInputStream())
+            .body();
+    assertThat(in.read()).isPositive();
+    return in;
+  }
+
+  @Test
+  @SuppressWarnings("try") // a stream is only held open
+  void oneTooManyIsToldToComeBackAndAClientThatLeavesFreesItsPlace() throws Exception {
+    try (InputStream first = open(server)) {
+      try (InputStream second = open(server)) {
+        HttpResponse<String> third = send(server, "/v1/completions", "{'prompt': 'x'}");
+        assertThat(third.statusCode()).isEqualTo(429);
+        assertThat(third.headers().firstValue("Retry-After")).contains("1");
+        assertThat(metric("gemma_requests_active")).isEqualTo(2);
+      }
+    }
+    while (metric("gemma_requests_active") > 0) {
+      Thread.sleep(20); // until the timeout of the test
+    }
+  }
+
+  @Test
+  void theClockAndAStoppingServerCancel() throws Exception {
+    try (OpenAiServer hasty = start(null, 1, 400, Duration.ofMillis(1), Duration.ZERO)) {
+      HttpResponse<String> response =
+          send(hasty, "/v1/completions", "{'prompt': 'x', 'n': 16, 'max_tokens': 400}");
+      assertThat(response.statusCode()).isEqualTo(504);
+    }
+    OpenAiServer stopping = start(null, 1, 400, Duration.ofMinutes(1), Duration.ofMillis(1));
+    try (InputStream stream = open(stopping)) {
+      stopping.close();
+      assertThat(new String(stream.readAllBytes())).contains("The server is stopping");
+    }
+  }
+}

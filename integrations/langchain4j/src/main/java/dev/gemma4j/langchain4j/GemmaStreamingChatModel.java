@@ -1,0 +1,114 @@
+package dev.gemma4j.langchain4j;
+
+import dev.gemma4j.Gemma;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.Token;
+import dev.gemma4j.TokenStream;
+import dev.langchain4j.internal.InternalStreamingChatResponseHandlerUtils;
+import dev.langchain4j.model.chat.Capability;
+import dev.langchain4j.model.chat.StreamingChatModel;
+import dev.langchain4j.model.chat.listener.ChatModelListener;
+import dev.langchain4j.model.chat.request.ChatRequest;
+import dev.langchain4j.model.chat.request.ChatRequestParameters;
+import dev.langchain4j.model.chat.request.DefaultChatRequestParameters;
+import dev.langchain4j.model.chat.response.StreamingChatResponseHandler;
+import dev.langchain4j.model.chat.response.StreamingHandle;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * A Gemma as LangChain4j's {@link StreamingChatModel}; it understands and refuses what {@link
+ * GemmaChatModel} does. The handler is called on a virtual thread of its own for each request. Its
+ * {@link StreamingHandle} cancels the generation at once, after which the handler hears no more.
+ */
+public final class GemmaStreamingChatModel implements StreamingChatModel {
+  private final Gemma gemma;
+  private final ChatRequestParameters defaults;
+  private final List<ChatModelListener> listeners;
+
+  /** A model with {@linkplain dev.gemma4j.GenerationOptions#defaults Gemma's defaults}. */
+  public GemmaStreamingChatModel(Gemma gemma) {
+    this(gemma, DefaultChatRequestParameters.EMPTY, List.of());
+  }
+
+  /**
+   * A model.
+   *
+   * @param gemma stays the caller's to close
+   * @param defaults for what a request does not say
+   * @param listeners hear of each request, response and error
+   */
+  public GemmaStreamingChatModel(
+      Gemma gemma, ChatRequestParameters defaults, List<ChatModelListener> listeners) {
+    this.gemma = gemma;
+    this.defaults = defaults;
+    this.listeners = List.copyOf(listeners);
+  }
+
+  @Override
+  public void doChat(ChatRequest request, StreamingChatResponseHandler handler) {
+    Prompt prompt;
+    GenerationOptions options;
+    try {
+      prompt = Conversion.prompt(request);
+      options = Conversion.options(request);
+    } catch (RuntimeException e) {
+      throw Conversion.exception(e);
+    }
+    Thread.ofVirtual().name("gemma-stream").start(() -> run(prompt, options, handler));
+  }
+
+  private void run(Prompt prompt, GenerationOptions options, StreamingChatResponseHandler handler) {
+    try (TokenStream stream = gemma.stream(prompt, options)) {
+      Handle handle = new Handle(stream);
+      while (stream.hasNext()) {
+        Token token = stream.next();
+        if (!token.text().isEmpty() && !handle.isCancelled()) {
+          InternalStreamingChatResponseHandlerUtils.onPartialResponse(
+              handler, token.text(), handle);
+        }
+      }
+      if (!handle.isCancelled()) {
+        handler.onCompleteResponse(Conversion.response(stream.result()));
+      }
+    } catch (RuntimeException e) {
+      handler.onError(Conversion.exception(e));
+    }
+  }
+
+  private static final class Handle implements StreamingHandle {
+    private final TokenStream stream;
+    private volatile boolean cancelled;
+
+    Handle(TokenStream stream) {
+      this.stream = stream;
+    }
+
+    @Override
+    public void cancel() {
+      cancelled = true;
+      stream.cancel();
+    }
+
+    @Override
+    public boolean isCancelled() {
+      return cancelled;
+    }
+  }
+
+  @Override
+  public ChatRequestParameters defaultRequestParameters() {
+    return defaults;
+  }
+
+  @Override
+  public List<ChatModelListener> listeners() {
+    return listeners;
+  }
+
+  @Override
+  public Set<Capability> supportedCapabilities() {
+    return Set.of(Capability.RESPONSE_FORMAT_JSON_SCHEMA);
+  }
+}

@@ -1,0 +1,206 @@
+package dev.gemma4j.langchain4j;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.gemma4j.Gemma;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoadOptions;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.Role;
+import dev.gemma4j.examples.DemoModel;
+import dev.langchain4j.agent.tool.ToolSpecification;
+import dev.langchain4j.data.message.ImageContent;
+import dev.langchain4j.data.message.SystemMessage;
+import dev.langchain4j.data.message.UserMessage;
+import dev.langchain4j.exception.InvalidRequestException;
+import dev.langchain4j.exception.UnsupportedFeatureException;
+import dev.langchain4j.model.chat.listener.ChatModelListener;
+import dev.langchain4j.model.chat.listener.ChatModelResponseContext;
+import dev.langchain4j.model.chat.request.ChatRequest;
+import dev.langchain4j.model.chat.request.ChatRequestParameters;
+import dev.langchain4j.model.chat.response.ChatResponse;
+import dev.langchain4j.model.chat.response.PartialResponse;
+import dev.langchain4j.model.chat.response.PartialResponseContext;
+import dev.langchain4j.model.chat.response.StreamingChatResponseHandler;
+import dev.langchain4j.model.output.FinishReason;
+import dev.langchain4j.service.AiServices;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(60)
+class GemmaChatModelTest {
+  private static final ChatRequestParameters GREEDY =
+      ChatRequestParameters.builder().temperature(0.0).maxOutputTokens(20).build();
+  private static Gemma gemma;
+
+  @BeforeAll
+  static void load() throws IOException {
+    gemma = DemoModel.load(LoadOptions.defaults());
+  }
+
+  @AfterAll
+  static void close() {
+    gemma.close();
+  }
+
+  private static GemmaChatModel model() {
+    return new GemmaChatModel(gemma, GREEDY, List.of());
+  }
+
+  private static ChatRequest request(ChatRequestParameters parameters) {
+    return ChatRequest.builder()
+        .messages(SystemMessage.from("Be brief."), UserMessage.from("Who are you?"))
+        .parameters(parameters)
+        .build();
+  }
+
+  private static String expected() {
+    return gemma
+        .generate(
+            Prompt.chat(
+                List.of(
+                    new dev.gemma4j.ChatMessage(Role.SYSTEM, "Be brief."),
+                    new dev.gemma4j.ChatMessage(Role.USER, "Who are you?"))),
+            GenerationOptions.builder().temperature(0).maxTokens(20).build())
+        .text();
+  }
+
+  @Test
+  void answersAsTheLibraryDoesAndTellsListeners() {
+    List<ChatResponse> heard = new ArrayList<>();
+    ChatModelListener listener =
+        new ChatModelListener() {
+          @Override
+          public void onResponse(ChatModelResponseContext context) {
+            heard.add(context.chatResponse());
+          }
+        };
+    ChatResponse response =
+        new GemmaChatModel(gemma, GREEDY, List.of(listener))
+            .chat(request(ChatRequestParameters.builder().build()));
+    assertThat(response.aiMessage().text()).isEqualTo(expected());
+    assertThat(response.finishReason()).isEqualTo(FinishReason.LENGTH);
+    assertThat(response.tokenUsage().outputTokenCount()).isEqualTo(20);
+    assertThat(response.tokenUsage().inputTokenCount()).isGreaterThan(5);
+    assertThat(heard).containsExactly(response);
+  }
+
+  @Test
+  void theRequestsParametersCount() {
+    ChatRequestParameters stop =
+        ChatRequestParameters.builder()
+            .stopSequences("e")
+            .topK(1)
+            .topP(0.5)
+            .frequencyPenalty(0.5)
+            .presencePenalty(0.5)
+            .maxOutputTokens(50)
+            .build();
+    ChatResponse response = model().chat(request(stop));
+    assertThat(response.finishReason()).isEqualTo(FinishReason.STOP);
+    assertThat(response.aiMessage().text()).doesNotContain("e");
+  }
+
+  record Person(String name, boolean good) {}
+
+  interface Describer {
+    @dev.langchain4j.service.UserMessage("Describe {{it}}")
+    Person describe(String whom);
+  }
+
+  @Test
+  void anAiServiceGetsAnObject() {
+    GemmaChatModel model =
+        new GemmaChatModel(
+            gemma,
+            ChatRequestParameters.builder()
+                .temperature(0.0)
+                .frequencyPenalty(2.0)
+                .maxOutputTokens(400)
+                .build(),
+            List.of());
+    Person person = AiServices.create(Describer.class, model).describe("the old king");
+    assertThat(person.name()).isNotNull();
+  }
+
+  @Test
+  void whatGemmaCannotDoIsRefused() {
+    assertThatThrownBy(
+            () ->
+                model()
+                    .chat(
+                        request(
+                            ChatRequestParameters.builder()
+                                .toolSpecifications(
+                                    ToolSpecification.builder().name("clock").build())
+                                .build())))
+        .isInstanceOf(UnsupportedFeatureException.class)
+        .hasMessageContaining("tools");
+    assertThatThrownBy(
+            () -> model().chat(UserMessage.from(ImageContent.from("https://example.org/a.png"))))
+        .isInstanceOf(UnsupportedFeatureException.class)
+        .hasMessageContaining("text alone");
+    assertThatThrownBy(() -> model().chat("king ".repeat(9000)))
+        .isInstanceOf(InvalidRequestException.class)
+        .hasMessageContaining("context");
+  }
+
+  /** Collects what is streamed, and cancels after some pieces. */
+  private static final class Collector implements StreamingChatResponseHandler {
+    private final int cancelAfter;
+    private final List<String> pieces = new ArrayList<>();
+    private final CompletableFuture<ChatResponse> end = new CompletableFuture<>();
+
+    Collector(int cancelAfter) {
+      this.cancelAfter = cancelAfter;
+    }
+
+    @Override
+    public void onPartialResponse(PartialResponse partial, PartialResponseContext context) {
+      pieces.add(partial.text());
+      if (pieces.size() == cancelAfter) {
+        context.streamingHandle().cancel();
+      }
+    }
+
+    @Override
+    public void onCompleteResponse(ChatResponse response) {
+      end.complete(response);
+    }
+
+    @Override
+    public void onError(Throwable error) {
+      end.completeExceptionally(error);
+    }
+  }
+
+  @Test
+  void streamsTheSameTextAndErrors() {
+    GemmaStreamingChatModel streaming = new GemmaStreamingChatModel(gemma, GREEDY, List.of());
+    Collector all = new Collector(-1);
+    streaming.chat(request(ChatRequestParameters.builder().build()), all);
+    assertThat(all.end.join().aiMessage().text()).isEqualTo(expected());
+    assertThat(String.join("", all.pieces)).isEqualTo(expected());
+    assertThat(all.pieces).hasSizeGreaterThan(5);
+    Collector failing = new Collector(-1);
+    streaming.chat("king ".repeat(9000), failing);
+    assertThatThrownBy(failing.end::join).hasCauseInstanceOf(InvalidRequestException.class);
+  }
+
+  @Test
+  void aCancelledStreamFallsSilent() {
+    Collector two = new Collector(2);
+    new GemmaStreamingChatModel(gemma, GREEDY, List.of())
+        .chat(request(ChatRequestParameters.builder().build()), two);
+    assertThat(two.end.completeOnTimeout(null, 1, TimeUnit.SECONDS).join()).isNull();
+    assertThat(two.pieces).hasSize(2);
+  }
+}
