@@ -49,7 +49,7 @@ public interface Speculation {
    * tokens earlier in the text, the longest and then the latest match, and guesses what followed
    * there. Good for texts that quote their prompt, such as summaries and edited code.
    *
-   * @param tokens the most to guess at a time, 1 to 31
+   * @param tokens the most to guess at a time, 1 to 15
    */
   static Speculation promptLookup(int tokens) {
     requireTokens(tokens);
@@ -60,7 +60,7 @@ public interface Speculation {
    * Guesses the most probable tokens of a smaller model of the same vocabulary.
    *
    * @param draft stays the caller's to close
-   * @param tokens the most to guess at a time, 1 to 31
+   * @param tokens the most to guess at a time, 1 to 15
    */
   static Speculation draftModel(Gemma draft, int tokens) {
     requireTokens(tokens);
