@@ -35,9 +35,9 @@ import org.slf4j.LoggerFactory;
 
 /**
  * A loaded model: immutable weights, tokenizer and worker threads. Safe for any number of threads,
- * whose forward passes take turns. The model's files must not change while it is open; a pass that
- * finds one shorter throws an {@link UncheckedIOException}. The only thing to close; whatever still
- * uses it then gets an {@link IllegalStateException}.
+ * whose forward passes take turns. The model's files must not change while it is open, unless
+ * {@link Memory#COPIED}; a pass that finds one shorter throws an {@link UncheckedIOException}. The
+ * only thing to close; whatever still uses it then gets an {@link IllegalStateException}.
  *
  * <pre>{@code
  * try (Gemma gemma = Gemma.load(Path.of("gemma-2b-it"))) {
@@ -118,8 +118,17 @@ public final class Gemma implements AutoCloseable {
             case SCALAR -> KernelProvider.scalar();
           };
       Weights weights =
-          new WeightsBuilder(checkpoint, tensorType(options.weights()), kernels, arena, pool)
+          new WeightsBuilder(
+                  checkpoint,
+                  tensorType(options.weights()),
+                  options.memory() == Memory.COPIED,
+                  kernels,
+                  arena,
+                  pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
+      if (options.memory() == Memory.COPIED) {
+        checkpoint.close(); // tokenizer and settings stay
+      }
       Gemma gemma =
           new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, kvType(options.kv()));
       log.info(
@@ -398,7 +407,7 @@ public final class Gemma implements AutoCloseable {
 
   private void checkFiles() {
     try {
-      if (!closed) {
+      if (!closed && checkpoint.isOpen()) {
         checkpoint.checkFiles();
       }
     } catch (IOException e) {

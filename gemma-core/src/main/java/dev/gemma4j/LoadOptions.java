@@ -5,6 +5,7 @@ package dev.gemma4j;
  *
  * @param weights the type of the weights at run time; {@link WeightType#AS_STORED} says what
  *     becomes of stored types that have no kernels
+ * @param memory where the weights lie
  * @param threads of one forward pass, the caller's included; at least 1
  * @param contextLength the most positions of a session; 0 for what the model was made for
  * @param kv the type of the keys and values that sessions keep
@@ -13,6 +14,7 @@ package dev.gemma4j;
  */
 public record LoadOptions(
     WeightType weights,
+    Memory memory,
     int threads,
     int contextLength,
     KvType kv,
@@ -32,6 +34,7 @@ public record LoadOptions(
   public static LoadOptions defaults() {
     return new LoadOptions(
         WeightType.AS_STORED,
+        Memory.MAPPED,
         Math.min(1024, Runtime.getRuntime().availableProcessors()),
         0,
         KvType.F32,
@@ -40,26 +43,30 @@ public record LoadOptions(
   }
 
   public LoadOptions withWeights(WeightType type) {
-    return new LoadOptions(type, threads, contextLength, kv, kernels, progress);
+    return new LoadOptions(type, memory, threads, contextLength, kv, kernels, progress);
+  }
+
+  public LoadOptions withMemory(Memory place) {
+    return new LoadOptions(weights, place, threads, contextLength, kv, kernels, progress);
   }
 
   public LoadOptions withThreads(int count) {
-    return new LoadOptions(weights, count, contextLength, kv, kernels, progress);
+    return new LoadOptions(weights, memory, count, contextLength, kv, kernels, progress);
   }
 
   public LoadOptions withContextLength(int positions) {
-    return new LoadOptions(weights, threads, positions, kv, kernels, progress);
+    return new LoadOptions(weights, memory, threads, positions, kv, kernels, progress);
   }
 
   public LoadOptions withKv(KvType type) {
-    return new LoadOptions(weights, threads, contextLength, type, kernels, progress);
+    return new LoadOptions(weights, memory, threads, contextLength, type, kernels, progress);
   }
 
   public LoadOptions withKernels(KernelType type) {
-    return new LoadOptions(weights, threads, contextLength, kv, type, progress);
+    return new LoadOptions(weights, memory, threads, contextLength, kv, type, progress);
   }
 
   public LoadOptions withProgress(ProgressListener listener) {
-    return new LoadOptions(weights, threads, contextLength, kv, kernels, listener);
+    return new LoadOptions(weights, memory, threads, contextLength, kv, kernels, listener);
   }
 }

@@ -2,6 +2,7 @@ package dev.gemma4j.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
+import static org.assertj.core.api.Assertions.withinPercentage;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -16,6 +17,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -491,6 +493,19 @@ class CommandTest {
     }
     Result both = run("", "generate", "--regex", "a", "--choice", "b", "x");
     assertThat(both.err()).contains("expected one of choice, regex and json-schema");
+  }
+
+  @Test
+  void weightsMayBeCopied() throws IOException {
+    String[] mapped = {"score", "--json", "--model", model(), "--ids", "2,7,9,11"};
+    String[] copied = Arrays.copyOf(mapped, mapped.length + 2);
+    copied[mapped.length] = "--memory";
+    copied[mapped.length + 1] = "copied";
+    assertThat(run("", copied).json().get("perplexity").doubleValue())
+        .isCloseTo(run("", mapped).json().get("perplexity").doubleValue(), withinPercentage(0.01));
+    copied[mapped.length + 1] = "paper";
+    assertThat(run("", copied).err())
+        .contains("--memory: found paper, expected one of [MAPPED, COPIED]");
   }
 
   @Test
