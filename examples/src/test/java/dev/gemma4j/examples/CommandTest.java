@@ -496,6 +496,30 @@ class CommandTest {
   }
 
   @Test
+  void scoresTextsLongerThanTheContextInWindows() throws IOException {
+    String[] ids = {"2", "7", "9", "11", "13", "17", "19"};
+    List<Double> expected = new ArrayList<>();
+    // Of four ids each: from, to, and the first that no earlier window scored.
+    for (int[] window : new int[][] {{0, 4, 1}, {2, 6, 4}, {4, 7, 6}}) {
+      String part = String.join(",", Arrays.copyOfRange(ids, window[0], window[1]));
+      JsonNode logprobs =
+          run("", "score", "--json", "--model", model(), "--ids", part).json().get("logprobs");
+      for (int i = window[2] - window[0] - 1; i < logprobs.size(); i++) {
+        expected.add(logprobs.get(i).doubleValue());
+      }
+    }
+    String all = String.join(",", ids);
+    JsonNode found =
+        run("", "score", "--json", "--model", model(), "--context", "4", "--ids", all)
+            .json()
+            .get("logprobs");
+    assertThat(found.size()).isEqualTo(expected.size()).isEqualTo(6);
+    for (int i = 0; i < found.size(); i++) {
+      assertThat(found.get(i).doubleValue()).isCloseTo(expected.get(i), within(1e-4));
+    }
+  }
+
+  @Test
   void weightsMayBeCopied() throws IOException {
     String[] mapped = {"score", "--json", "--model", model(), "--ids", "2,7,9,11"};
     String[] copied = Arrays.copyOf(mapped, mapped.length + 2);
