@@ -37,9 +37,9 @@ import org.slf4j.LoggerFactory;
  * A loaded model: immutable weights, tokenizer and worker threads. Safe for any number of threads,
  * which share the passes over the weights (continuous batching): each gets the text that it would
  * get alone, but for rounding, as sums are made in another order when several rows run at once. The
- * model's files must not change while it is open; a pass that finds one shorter throws an {@link
- * UncheckedIOException}. The only thing to close; whatever still uses it then gets an {@link
- * IllegalStateException}.
+ * model's files must not change while it is open, unless {@link Memory#COPIED}; a pass that finds
+ * one shorter throws an {@link UncheckedIOException}. The only thing to close; whatever still uses
+ * it then gets an {@link IllegalStateException}.
  *
  * <pre>{@code
  * try (Gemma gemma = Gemma.load(Path.of("gemma-2b-it"))) {
@@ -61,6 +61,7 @@ public final class Gemma implements AutoCloseable {
   private final long kvMemory;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
+  private byte @Nullable [] fingerprint; // guarded by turn
   private @Nullable TokenTries tries; // guarded by turn
 
   private Gemma(
@@ -126,9 +127,19 @@ public final class Gemma implements AutoCloseable {
             case SCALAR -> KernelProvider.scalar();
           };
       Weights weights =
-          new WeightsBuilder(checkpoint, tensorType(options.weights()), kernels, arena, pool)
+          new WeightsBuilder(
+                  checkpoint,
+                  tensorType(options.weights()),
+                  options.memory() == Memory.COPIED,
+                  kernels,
+                  arena,
+                  pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
       Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, options);
+      if (options.memory() == Memory.COPIED) {
+        gemma.fingerprint(); // reads the files
+        checkpoint.close(); // tokenizer and settings stay
+      }
       event.path = path.toString();
       event.weights = gemma.weights();
       event.bytes = gemma.weightBytesPerToken();
@@ -370,7 +381,10 @@ public final class Gemma implements AutoCloseable {
     turn.lock();
     try {
       requireOpen();
-      return SessionFile.fingerprint(checkpoint, weights());
+      if (fingerprint == null) {
+        fingerprint = SessionFile.fingerprint(checkpoint, weights());
+      }
+      return fingerprint;
     } finally {
       turn.unlock();
     }
@@ -442,7 +456,7 @@ public final class Gemma implements AutoCloseable {
   private void checkFiles() {
     turn.lock(); // so that nobody closes the files meanwhile
     try {
-      if (!closed) {
+      if (!closed && checkpoint.isOpen()) {
         checkpoint.checkFiles();
       }
     } catch (IOException e) {

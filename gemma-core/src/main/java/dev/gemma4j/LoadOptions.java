@@ -5,6 +5,7 @@ package dev.gemma4j;
  *
  * @param weights the type of the weights at run time; {@link WeightType#AS_STORED} says what
  *     becomes of stored types that have no kernels
+ * @param memory where the weights lie
  * @param threads of one forward pass, the caller's included; at least 1
  * @param contextLength the most positions of a session; 0 for what the model was made for
  * @param kv the type of the keys and values that sessions keep
@@ -18,6 +19,7 @@ package dev.gemma4j;
  */
 public record LoadOptions(
     WeightType weights,
+    Memory memory,
     int threads,
     int contextLength,
     KvType kv,
@@ -42,6 +44,7 @@ public record LoadOptions(
   public static LoadOptions defaults() {
     return new LoadOptions(
         WeightType.AS_STORED,
+        Memory.MAPPED,
         Math.min(1024, Runtime.getRuntime().availableProcessors()),
         0,
         KvType.F32,
@@ -53,40 +56,46 @@ public record LoadOptions(
 
   public LoadOptions withWeights(WeightType type) {
     return new LoadOptions(
-        type, threads, contextLength, kv, kvMemory, promptReuse, kernels, progress);
+        type, memory, threads, contextLength, kv, kvMemory, promptReuse, kernels, progress);
+  }
+
+  public LoadOptions withMemory(Memory place) {
+    return new LoadOptions(
+        weights, place, threads, contextLength, kv, kvMemory, promptReuse, kernels, progress);
   }
 
   public LoadOptions withThreads(int count) {
     return new LoadOptions(
-        weights, count, contextLength, kv, kvMemory, promptReuse, kernels, progress);
+        weights, memory, count, contextLength, kv, kvMemory, promptReuse, kernels, progress);
   }
 
   public LoadOptions withContextLength(int positions) {
     return new LoadOptions(
-        weights, threads, positions, kv, kvMemory, promptReuse, kernels, progress);
+        weights, memory, threads, positions, kv, kvMemory, promptReuse, kernels, progress);
   }
 
   public LoadOptions withKv(KvType type) {
     return new LoadOptions(
-        weights, threads, contextLength, type, kvMemory, promptReuse, kernels, progress);
+        weights, memory, threads, contextLength, type, kvMemory, promptReuse, kernels, progress);
   }
 
   public LoadOptions withKvMemory(long bytes) {
     return new LoadOptions(
-        weights, threads, contextLength, kv, bytes, promptReuse, kernels, progress);
+        weights, memory, threads, contextLength, kv, bytes, promptReuse, kernels, progress);
   }
 
   public LoadOptions withPromptReuse(boolean reuse) {
-    return new LoadOptions(weights, threads, contextLength, kv, kvMemory, reuse, kernels, progress);
+    return new LoadOptions(
+        weights, memory, threads, contextLength, kv, kvMemory, reuse, kernels, progress);
   }
 
   public LoadOptions withKernels(KernelType type) {
     return new LoadOptions(
-        weights, threads, contextLength, kv, kvMemory, promptReuse, type, progress);
+        weights, memory, threads, contextLength, kv, kvMemory, promptReuse, type, progress);
   }
 
   public LoadOptions withProgress(ProgressListener listener) {
     return new LoadOptions(
-        weights, threads, contextLength, kv, kvMemory, promptReuse, kernels, listener);
+        weights, memory, threads, contextLength, kv, kvMemory, promptReuse, kernels, listener);
   }
 }

@@ -50,6 +50,16 @@ class SessionFileTest {
   }
 
   @Test
+  void copiedWeightsAreTheSameModel() throws IOException {
+    LoadOptions copied = LoadOptions.defaults().withMemory(Memory.COPIED);
+    try (Gemma mapped = Goldens.load("gemma-gqa-f32");
+        Gemma gemma = Goldens.load("gemma-gqa-f32", copied);
+        Session restored = gemma.restore(save(mapped))) {
+      assertThat(restored.tokens()).isEqualTo(IDS);
+    }
+  }
+
+  @Test
   void anotherModelIsRefused() throws IOException {
     try (Gemma gemma = Goldens.load("gemma-gqa-f32");
         Gemma other = Goldens.load("gemma-gqa-bf16");

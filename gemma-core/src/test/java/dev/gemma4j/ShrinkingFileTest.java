@@ -2,6 +2,7 @@ package dev.gemma4j;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -12,6 +13,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A model's file that loses its end while it is mapped is an exception, not the end of the JVM. */
 class ShrinkingFileTest {
@@ -23,8 +25,12 @@ class ShrinkingFileTest {
   }
 
   private static void shorten(Path file) {
+    shorten(file, 10);
+  }
+
+  private static void shorten(Path file, long length) {
     try (RandomAccessFile access = new RandomAccessFile(file.toFile(), "rw")) {
-      access.setLength(10);
+      access.setLength(length);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
@@ -47,6 +53,54 @@ class ShrinkingFileTest {
     assertThatThrownBy(() -> Gemma.load(file, options))
         .isInstanceOf(IOException.class)
         .hasMessageStartingWith(file + ": size: found less than when it was opened");
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 1 << 16})
+  void whileItIsCopied(int bytes) throws IOException {
+    Path file = model("F32");
+    LoadOptions options =
+        LoadOptions.defaults()
+            .withThreads(2)
+            .withMemory(Memory.COPIED)
+            .withProgress(
+                (stage, done, total) -> {
+                  if (stage.equals("weights") && done == 1) {
+                    shorten(file, file.toFile().length() - bytes);
+                  }
+                });
+    assertThatThrownBy(() -> Gemma.load(file, options))
+        .isInstanceOf(IOException.class)
+        .hasMessageStartingWith(file + ": size: found less than when it was opened");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"F32", "F16", "BF16", "Q8_0", "Q4_0"})
+  void mayDoSoOnceItIsCopied(String type) throws IOException {
+    Path file = model(type);
+    Prompt prompt = Prompt.of("the old man");
+    GenerationOptions options = GenerationOptions.builder().temperature(0).maxTokens(20).build();
+    for (KernelType kernels : Goldens.kernels()) {
+      LoadOptions mapped = LoadOptions.defaults().withThreads(2).withKernels(kernels);
+      Generation expected;
+      float[] logits;
+      try (Gemma gemma = Gemma.load(file, mapped);
+          Session session = gemma.newSession()) {
+        expected = gemma.generate(prompt, options);
+        logits = session.append(1, 2, 3).toArray();
+      }
+      byte[] bytes = Files.readAllBytes(file);
+      try (Gemma gemma = Gemma.load(file, mapped.withMemory(Memory.COPIED));
+          Session session = gemma.newSession()) {
+        shorten(file, 0);
+        assertThat(session.append(1, 2, 3).toArray()).containsExactly(logits, within(1e-4f));
+        Files.delete(file);
+        Generation generation = gemma.generate(prompt, options);
+        assertThat(generation.tokens()).isEqualTo(expected.tokens());
+        assertThat(generation.text()).isEqualTo(expected.text());
+      }
+      Files.write(file, bytes);
+    }
   }
 
   static Iterable<KernelType> kernels() {

@@ -4,6 +4,7 @@ import dev.gemma4j.Gemma;
 import dev.gemma4j.KernelType;
 import dev.gemma4j.KvType;
 import dev.gemma4j.LoadOptions;
+import dev.gemma4j.Memory;
 import dev.gemma4j.WeightType;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.tokenizer.Tokenizer;
@@ -36,6 +37,12 @@ final class ModelOptions {
       paramLabel = "TYPE",
       description = "Weight type at run time: F32, BF16, F16, Q8_0, Q4_0; else as stored.")
   @Nullable String weights;
+
+  @Option(
+      names = "--memory",
+      paramLabel = "WHERE",
+      description = "Where the weights lie: mapped (default), or copied, so that files may change.")
+  @Nullable String memory;
 
   @Option(
       names = "--kv",
@@ -86,6 +93,9 @@ final class ModelOptions {
     }
     if (weights != null) {
       options = options.withWeights(choice("--weights", WeightType.class, weights));
+    }
+    if (memory != null) {
+      options = options.withMemory(choice("--memory", Memory.class, memory));
     }
     if (kv != null) {
       options = options.withKv(choice("--kv", KvType.class, kv));

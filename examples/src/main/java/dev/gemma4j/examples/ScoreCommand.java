@@ -3,7 +3,9 @@ package dev.gemma4j.examples;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Score;
+import dev.gemma4j.TokenLogProbabilities;
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -19,7 +21,10 @@ import picocli.CommandLine.Parameters;
 
 @CommandLine.Command(
     name = "score",
-    description = "Show how probable the model finds a text, natural logarithms.")
+    description = {
+      "Show how probable the model finds a text, natural logarithms.",
+      "A text longer than the context is read in windows that overlap by half."
+    })
 final class ScoreCommand extends Command {
   @Mixin ModelOptions model = new ModelOptions();
 
@@ -81,14 +86,22 @@ final class ScoreCommand extends Command {
         .toArray();
   }
 
+  /** Reads what exceeds the context in windows that overlap by half. */
   private static Map<String, Object> score(Gemma gemma, int[] ids) {
     if (ids.length < 2) {
       throw new IllegalArgumentException(
           "ids: found " + ids.length + ", expected at least 2: the first is not scored");
     }
-    Score score = gemma.score(Prompt.ofIds(ids[0]), Arrays.copyOfRange(ids, 1, ids.length), 0);
-    double[] logprobs =
-        score.tokens().stream().mapToDouble(token -> token.chosen().value()).toArray();
+    List<TokenLogProbabilities> scored = new ArrayList<>();
+    int context = gemma.contextLength();
+    for (int start = 0; scored.size() < ids.length - 1; start += Math.max(1, context / 2)) {
+      int done = scored.size() + 1;
+      int end = Math.min(ids.length, start + context);
+      Prompt before = Prompt.ofIds(Arrays.copyOfRange(ids, start, done));
+      scored.addAll(gemma.score(before, Arrays.copyOfRange(ids, done, end), 0).tokens());
+    }
+    Score score = new Score(scored);
+    double[] logprobs = scored.stream().mapToDouble(token -> token.chosen().value()).toArray();
     Map<String, Object> json = new LinkedHashMap<>();
     json.put("logprobs", logprobs);
     json.put("perplexity", score.perplexity());

@@ -2,6 +2,7 @@ package dev.gemma4j.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
+import static org.assertj.core.api.Assertions.withinPercentage;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -16,6 +17,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -491,6 +493,43 @@ class CommandTest {
     }
     Result both = run("", "generate", "--regex", "a", "--choice", "b", "x");
     assertThat(both.err()).contains("expected one of choice, regex and json-schema");
+  }
+
+  @Test
+  void scoresTextsLongerThanTheContextInWindows() throws IOException {
+    String[] ids = {"2", "7", "9", "11", "13", "17", "19"};
+    List<Double> expected = new ArrayList<>();
+    // Of four ids each: from, to, and the first that no earlier window scored.
+    for (int[] window : new int[][] {{0, 4, 1}, {2, 6, 4}, {4, 7, 6}}) {
+      String part = String.join(",", Arrays.copyOfRange(ids, window[0], window[1]));
+      JsonNode logprobs =
+          run("", "score", "--json", "--model", model(), "--ids", part).json().get("logprobs");
+      for (int i = window[2] - window[0] - 1; i < logprobs.size(); i++) {
+        expected.add(logprobs.get(i).doubleValue());
+      }
+    }
+    String all = String.join(",", ids);
+    JsonNode found =
+        run("", "score", "--json", "--model", model(), "--context", "4", "--ids", all)
+            .json()
+            .get("logprobs");
+    assertThat(found.size()).isEqualTo(expected.size()).isEqualTo(6);
+    for (int i = 0; i < found.size(); i++) {
+      assertThat(found.get(i).doubleValue()).isCloseTo(expected.get(i), within(1e-4));
+    }
+  }
+
+  @Test
+  void weightsMayBeCopied() throws IOException {
+    String[] mapped = {"score", "--json", "--model", model(), "--ids", "2,7,9,11"};
+    String[] copied = Arrays.copyOf(mapped, mapped.length + 2);
+    copied[mapped.length] = "--memory";
+    copied[mapped.length + 1] = "copied";
+    assertThat(run("", copied).json().get("perplexity").doubleValue())
+        .isCloseTo(run("", mapped).json().get("perplexity").doubleValue(), withinPercentage(0.01));
+    copied[mapped.length + 1] = "paper";
+    assertThat(run("", copied).err())
+        .contains("--memory: found paper, expected one of [MAPPED, COPIED]");
   }
 
   @Test

@@ -20,6 +20,8 @@ public final class WeightConverter {
   private static final ValueLayout.OfFloat FLOAT =
       ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
   private static final int BLOCK = 32;
+  // A copy keeps a garbage collection waiting until it is done.
+  private static final long COPY_BYTES = 1 << 20;
   private static final float MAX_HALF = 65504;
 
   private WeightConverter() {}
@@ -130,6 +132,21 @@ public final class WeightConverter {
           for (int r = from; r < to; r++) {
             source.type().dequantize(source.data(), (long) r * cols, row, 0, cols);
             encode(row, type, result.data(), r * result.rowBytes());
+          }
+        });
+    return result;
+  }
+
+  /** The same matrix in the arena. */
+  static Matrix copy(Matrix source, Arena arena, WorkerPool pool) {
+    Matrix result = allocate(source, source.type(), arena);
+    long size = source.data().byteSize();
+    pool.run(
+        (part, parts) -> {
+          long end = size * (part + 1) / parts;
+          for (long at = size * part / parts; at < end; at += COPY_BYTES) {
+            MemorySegment.copy(
+                source.data(), at, result.data(), at, Math.min(COPY_BYTES, end - at));
           }
         });
     return result;

@@ -15,27 +15,34 @@ import java.util.List;
 import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
-/** Turns a checkpoint into weights: mapped where the stored type serves, else converted. */
+/**
+ * Turns a checkpoint into weights: as stored where that type serves, mapped or copied, else
+ * converted.
+ */
 public final class WeightsBuilder {
   private final Checkpoint checkpoint;
   private final @Nullable TensorType type;
+  private final boolean copy;
   private final Kernels kernels;
   private final Arena arena;
   private final WorkerPool pool;
 
   /**
    * @param type the type of all matrices, or null for the stored ones as far as kernels know them
+   * @param copy whether nothing of the checkpoint is needed once the weights are built
    * @param kernels for which the matrices are packed
-   * @param arena owns what is converted or packed
+   * @param arena owns what is converted, packed or copied
    */
   public WeightsBuilder(
       Checkpoint checkpoint,
       @Nullable TensorType type,
+      boolean copy,
       Kernels kernels,
       Arena arena,
       WorkerPool pool) {
     this.checkpoint = checkpoint;
     this.type = type;
+    this.copy = copy;
     this.kernels = kernels;
     this.arena = arena;
     this.pool = pool;
@@ -69,8 +76,11 @@ public final class WeightsBuilder {
               matrix(layer + "mlp.down_proj")));
       progress.accept(l + 2, total);
     }
-    return new Weights(
-        config, embedding, List.copyOf(layers), checkpoint.normScale("model.norm.weight"));
+    float[] norm = checkpoint.normScale("model.norm.weight");
+    if (copy) {
+      checkpoint.checkFiles(); // a page that is half gone reads as zeros
+    }
+    return new Weights(config, embedding, List.copyOf(layers), norm);
   }
 
   private Matrix matrix(String name) throws IOException {
@@ -96,6 +106,9 @@ public final class WeightsBuilder {
               ? WeightConverter.runnable(stored, arena, pool)
               : WeightConverter.convert(stored, type, arena, pool);
       Matrix packed = kernels.pack(converted, arena, pool);
+      if (packed == stored && copy) {
+        packed = WeightConverter.copy(stored, arena, pool);
+      }
       if (packed != stored && tensor.data().isMapped()) {
         tensor.data().unload(); // else the file's pages count as this process's memory too
       }

@@ -7,6 +7,7 @@ import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -32,11 +33,17 @@ import java.util.concurrent.atomic.AtomicBoolean;
 public final class Checkpoint implements AutoCloseable {
   private final Arena arena;
   private final Contents contents;
+  private final Map<String, Long> fileSizes = new HashMap<>();
   private final AtomicBoolean closed = new AtomicBoolean();
 
-  private Checkpoint(Arena arena, Contents contents) {
+  private Checkpoint(Arena arena, Contents contents) throws IOException {
     this.arena = arena;
     this.contents = contents;
+    for (Tensor tensor : contents.tensors().values()) {
+      if (!fileSizes.containsKey(tensor.file())) {
+        fileSizes.put(tensor.file(), Files.size(Path.of(tensor.file())));
+      }
+    }
   }
 
   /**
@@ -189,13 +196,19 @@ public final class Checkpoint implements AutoCloseable {
   }
 
   /**
-   * Reads the end of every tensor: what to do once access to their data has thrown an
-   * InternalError.
+   * Looks whether the files are as long as they were, and reads the end of every tensor: what to do
+   * once access to their data has thrown an InternalError, or has ended.
    *
    * @throws IOException when a file has become shorter since it was opened
    * @throws IllegalStateException after {@link #close()}
    */
   public void checkFiles() throws IOException {
+    for (Map.Entry<String, Long> entry : fileSizes.entrySet()) {
+      Path file = Path.of(entry.getKey());
+      if (Files.exists(file) && Files.size(file) < entry.getValue()) {
+        throw InputFile.shrunk(entry.getKey());
+      }
+    }
     for (Tensor tensor : tensors()) {
       int block = tensor.type().blockSize();
       if (tensor.elements() >= block) {
@@ -224,6 +237,11 @@ public final class Checkpoint implements AutoCloseable {
    */
   public Map<String, Object> metadata() {
     return contents.metadata();
+  }
+
+  /** Whether {@link #close} is still to come. */
+  public boolean isOpen() {
+    return !closed.get();
   }
 
   private void requireOpen() {

@@ -51,10 +51,14 @@ final class InputFile {
     if (!String.valueOf(e.getMessage()).contains("unsafe memory access")) {
       throw e;
     }
-    IOException result =
-        Malformed.of(file, "size", "less than when it was opened", "a file that does not change");
+    IOException result = shrunk(file);
     result.initCause(e);
     return result;
+  }
+
+  static IOException shrunk(String file) {
+    return Malformed.of(
+        file, "size", "less than when it was opened", "a file that does not change");
   }
 
   /** The bytes of a file that configures, so that it has no reason to be large. */

@@ -11,66 +11,136 @@ import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.lang.foreign.Arena;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Files larger than an int can say, and files that become shorter. */
 class MappedFilesTest {
-  private static final long FAR = 5L << 30;
+  /** Where ints and unsigned ints end, and beyond; multiples of 32, as GGUF asks for. */
+  private static final long[] PLACES = {
+    0, (1L << 31) - 32, 1L << 31, (1L << 32) - 32, 1L << 32, (1L << 32) + (1L << 31), 7L << 30
+  };
+
+  private static final long LONG = (7L << 30) + 8;
 
   @TempDir Path dir;
 
-  /** A sparse file: header, nothing, and at an offset the float 1. */
-  private Path sparse(String name, byte[] header, long at) throws IOException {
+  /** A sparse file: a header, and from each place of the data on two floats that tell which. */
+  private Path sparse(String name, byte[] header) throws IOException {
     Path path = dir.resolve(name);
-    try (RandomAccessFile file = new RandomAccessFile(path.toFile(), "rw")) {
-      file.write(header);
-      file.seek(at);
-      file.write(new byte[] {0, 0, (byte) 0x80, 0x3f});
+    try (FileChannel file =
+        FileChannel.open(path, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+      file.write(ByteBuffer.wrap(header), 0);
+      for (int i = 0; i < PLACES.length; i++) {
+        ByteBuffer values = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
+        file.write(values.putFloat(i + 1).putFloat(-i - 1).flip(), header.length + PLACES[i]);
+      }
     }
     return path;
   }
 
-  private static float[] last(Tensor tensor) throws IOException {
-    float[] values = new float[2];
-    tensor.read(tensor.elements() - 2, values, 0, 2);
+  private static float[] read(Tensor tensor, long first, int count) throws IOException {
+    float[] values = new float[count];
+    tensor.read(first, values, 0, count);
     return values;
   }
 
-  @Test
-  void readsFarIntoAGguf() throws IOException {
-    byte[] header =
-        new Gguf(3, 3, 0)
-            .tensor("near", 0, 0, 8L)
-            .tensor("long", 0, 32, (FAR - 32) / 4)
-            .tensor("far", 0, FAR, 2L)
-            .done(0);
-    Path file = sparse("x.gguf", header, header.length + FAR + 4);
-    try (Arena arena = Arena.ofConfined()) {
-      TensorFile tensors = GgufReader.read(file, arena);
-      Tensor far = tensors.tensors().get("far");
-      assertThat(far).isNotNull();
-      assertThat(last(far)).containsExactly(0, 1);
-      Tensor big = tensors.tensors().get("long");
-      assertThat(big).isNotNull();
-      assertThat(big.data().byteSize()).isEqualTo(FAR - 32);
-      assertThat(last(big)).containsExactly(0, 0);
+  private static void checkLong(Map<String, Tensor> tensors) throws IOException {
+    Tensor tensor = tensors.get("a");
+    assertThat(tensor).isNotNull();
+    assertThat(tensor.data().byteSize()).isEqualTo(LONG);
+    for (int i = 0; i < PLACES.length; i++) {
+      assertThat(read(tensor, PLACES[i] / 4, 2))
+          .as("at " + PLACES[i])
+          .containsExactly(i + 1, -i - 1);
+    }
+    assertThat(read(tensor, PLACES[4] / 4 + 2, 2)).containsExactly(0, 0);
+  }
+
+  private static void checkShort(Map<String, Tensor> tensors) throws IOException {
+    for (int i = 0; i < PLACES.length; i++) {
+      Tensor tensor = tensors.get("at" + i);
+      assertThat(tensor).isNotNull();
+      assertThat(read(tensor, 0, 2)).as("at " + PLACES[i]).containsExactly(i + 1, -i - 1);
     }
   }
 
   @Test
-  void readsFarIntoSafetensors() throws IOException {
+  void readsALongTensorOfAGguf() throws IOException {
+    Path file = sparse("x.gguf", new Gguf(3, 1, 0).tensor("a", 0, 0, LONG / 4).done(0));
+    try (Arena arena = Arena.ofConfined()) {
+      checkLong(GgufReader.read(file, arena).tensors());
+    }
+  }
+
+  @Test
+  void readsALongTensorOfSafetensors() throws IOException {
     String header =
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[0,%d]}}"
-            .formatted(FAR / 4, FAR);
-    byte[] bytes = safetensors(header, 0);
-    Path file = sparse("x.safetensors", bytes, bytes.length + FAR - 4);
+            .formatted(LONG / 4, LONG);
+    Path file = sparse("x.safetensors", safetensors(header, 0));
     try (Arena arena = Arena.ofConfined()) {
-      Tensor tensor = SafetensorsReader.read(file, arena).tensors().get("a");
+      checkLong(SafetensorsReader.read(file, arena).tensors());
+    }
+  }
+
+  @Test
+  void readsBlocksFarIntoAGguf() throws IOException {
+    long elements = (1L << 32) + 64;
+    byte[] header = new Gguf(3, 1, 0).tensor("a", 8, 0, elements).done(0);
+    Path path = dir.resolve("x.gguf");
+    try (FileChannel file =
+        FileChannel.open(path, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+      file.write(ByteBuffer.wrap(header), 0);
+      ByteBuffer block = ByteBuffer.allocate(34).order(ByteOrder.LITTLE_ENDIAN);
+      block.putShort(Float.floatToFloat16(0.5f)).put((byte) 7).put(33, (byte) -9);
+      file.write(block.rewind(), header.length + (elements / 32 - 1) * 34);
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      Tensor tensor = GgufReader.read(path, arena).tensors().get("a");
       assertThat(tensor).isNotNull();
-      assertThat(last(tensor)).containsExactly(0, 1);
+      assertThat(tensor.elements()).isEqualTo(elements);
+      float[] values = read(tensor, elements - 64, 64);
+      assertThat(values[31]).isZero();
+      assertThat(values[32]).isEqualTo(3.5f);
+      assertThat(values[63]).isEqualTo(-4.5f);
+    }
+  }
+
+  @Test
+  void readsFarTensorsOfAGguf() throws IOException {
+    Gguf gguf = new Gguf(3, PLACES.length, 0);
+    for (int i = 0; i < PLACES.length; i++) {
+      long next = i + 1 < PLACES.length ? PLACES[i + 1] : LONG;
+      gguf.tensor("at" + i, 0, PLACES[i], (next - PLACES[i]) / 4);
+    }
+    Path file = sparse("x.gguf", gguf.done(0));
+    try (Arena arena = Arena.ofConfined()) {
+      checkShort(GgufReader.read(file, arena).tensors());
+    }
+  }
+
+  @Test
+  void readsFarTensorsOfSafetensors() throws IOException {
+    StringBuilder header = new StringBuilder("{");
+    for (int i = 0; i < PLACES.length; i++) {
+      long next = i + 1 < PLACES.length ? PLACES[i + 1] : LONG;
+      header
+          .append(i == 0 ? "" : ",")
+          .append(
+              "\"at%d\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[%d,%d]}"
+                  .formatted(i, (next - PLACES[i]) / 4, PLACES[i], next));
+    }
+    Path file = sparse("x.safetensors", safetensors(header.append('}').toString(), 0));
+    try (Arena arena = Arena.ofConfined()) {
+      checkShort(SafetensorsReader.read(file, arena).tensors());
     }
   }
 
@@ -87,7 +157,7 @@ class MappedFilesTest {
     try (Checkpoint checkpoint = Checkpoint.open(dir)) {
       shorten(file);
       for (Tensor tensor : checkpoint.tensors()) {
-        assertThatThrownBy(() -> last(tensor))
+        assertThatThrownBy(() -> read(tensor, tensor.elements() - 2, 2))
             .isInstanceOf(MalformedFileException.class)
             .hasMessageStartingWith(file + ": size: found less than when it was opened");
       }

@@ -1,0 +1,364 @@
+package dev.gemma4j.bench;
+
+import dev.gemma4j.FinishReason;
+import dev.gemma4j.Gemma;
+import dev.gemma4j.Generation;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoadOptions;
+import dev.gemma4j.Prompt;
+import dev.gemma4j.Session;
+import dev.gemma4j.TokenStream;
+import dev.gemma4j.sampling.Logits;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.lang.management.BufferPoolMXBean;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Queue;
+import java.util.SplittableRandom;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicReferenceArray;
+import java.util.concurrent.atomic.LongAdder;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+
+/**
+ * Many threads do at random what callers do with one model, for long. Each text must be the one
+ * that was computed alone before, or its beginning when it was cancelled; what lies off-heap must
+ * be what it was, to the byte, when nobody asks anything, and again when the model was closed in
+ * the midst of it.
+ */
+@Command(
+    name = "Soak",
+    mixinStandardHelpOptions = true,
+    description = "Generates, cancels, forks, truncates and closes at random (exit 1 on a fault).")
+final class Soak implements Callable<Integer> {
+  private static final int TOKENS = 24;
+  // Two tokens so close that rounding decides which is first.
+  private static final float TIE = 1e-3f;
+  private static final long JOIN_MILLIS = 20_000;
+  private static final long RSS_BOUND = 64 << 20;
+
+  private static final List<String> BEGINNINGS =
+      List.of(
+          "Once upon a time",
+          "There was a king who had a daughter",
+          "The old woman said",
+          "In the forest lived a wolf",
+          "The youngest brother went out into the world",
+          "Then the princess");
+
+  @Parameters(arity = "0..1", paramLabel = "MODEL", description = "default: the demo model")
+  private Path model = Path.of("examples/src/main/resources/dev/gemma4j/examples/demo");
+
+  @Option(names = "--seconds", description = "of all rounds together (default 300)")
+  private double seconds = 300;
+
+  @Option(names = "--rounds", description = "each loads and closes the model (default 5)")
+  private int rounds = 5;
+
+  @Option(names = "--callers", description = "threads that ask (default 8)")
+  private int callers = 8;
+
+  @Option(names = "--seed", description = "of what they do (default 1)")
+  private long seed = 1;
+
+  @Spec private @Nullable CommandSpec spec;
+
+  private final Map<Action, LongAdder> counts = new EnumMap<>(Action.class);
+  private final LongAdder cancelled = new LongAdder();
+  private final LongAdder tokens = new LongAdder();
+  private final LongAdder ties = new LongAdder();
+  private final Queue<Throwable> faults = new ConcurrentLinkedQueue<>();
+
+  private enum Action {
+    GENERATE,
+    CANCEL_ANOTHER,
+    INTERRUPT,
+    LEAVE,
+    FORK,
+    TRUNCATE
+  }
+
+  /** A prompt and what follows it when nobody else asks. */
+  private record Text(int[] prompt, List<Integer> tokens) {}
+
+  public static void main(String... args) {
+    System.exit(new CommandLine(new Soak()).execute(args));
+  }
+
+  @Override
+  public Integer call() throws Exception {
+    PrintWriter out = Objects.requireNonNull(spec).commandLine().getOut();
+    for (Action action : Action.values()) {
+      counts.put(action, new LongAdder());
+    }
+    long settled = 0;
+    long rss = 0;
+    for (int round = 1; round <= rounds && faults.isEmpty(); round++) {
+      long offHeap = offHeap();
+      round(seed + round);
+      expectOffHeap("after closing", offHeap);
+      System.gc();
+      rss = residentBytes();
+      settled = round <= 2 ? rss : settled; // the first rounds compile
+      out.printf(
+          Locale.ROOT, "round %d: resident %.1f MB, off-heap %d%n", round, rss / 1e6, offHeap());
+      out.flush();
+    }
+    if (rss - settled > RSS_BOUND) {
+      fault("resident memory grew from " + settled + " to " + rss + " bytes");
+    }
+    out.printf(
+        Locale.ROOT,
+        "%s; %d tokens, %d texts cancelled, %d near ties, %d faults%n",
+        counts,
+        tokens.sum(),
+        cancelled.sum(),
+        ties.sum(),
+        faults.size());
+    faults.forEach(fault -> fault.printStackTrace(out));
+    out.flush();
+    return faults.isEmpty() ? 0 : 1;
+  }
+
+  private void round(long roundSeed) throws IOException, InterruptedException {
+    long half = (long) (seconds * 1e9 / rounds / 2);
+    Gemma gemma = Gemma.load(model, LoadOptions.defaults().withPromptReuse(false));
+    try {
+      List<Text> texts = alone(gemma);
+      long loaded = offHeap();
+      long end = System.nanoTime() + half;
+      join(start(gemma, texts, roundSeed, () -> System.nanoTime() < end, false));
+      expectOffHeap("at rest", loaded);
+
+      List<Thread> threads = start(gemma, texts, ~roundSeed, () -> true, true);
+      Thread.sleep(half / 1_000_000);
+      gemma.close();
+      join(threads);
+    } finally {
+      gemma.close();
+    }
+  }
+
+  private static List<Text> alone(Gemma gemma) {
+    List<Text> texts = new ArrayList<>();
+    for (int pass = 0; pass < 2; pass++) { // the second is compiled, and so rounds as later ones do
+      texts.clear();
+      for (String beginning : BEGINNINGS) {
+        for (int repeat : new int[] {1, 4, 30}) {
+          int[] encoded = gemma.tokenizer().encode((beginning + " ").repeat(repeat).strip());
+          int[] prompt =
+              IntStream.concat(IntStream.of(gemma.tokenizer().bosId()), IntStream.of(encoded))
+                  .toArray();
+          Generation generation = gemma.generate(Prompt.ofIds(prompt), options());
+          texts.add(new Text(prompt, generation.tokens()));
+        }
+      }
+    }
+    return texts;
+  }
+
+  private static GenerationOptions options() {
+    return GenerationOptions.builder().temperature(0).ignoreEos(true).maxTokens(TOKENS).build();
+  }
+
+  private interface Condition {
+    boolean holds();
+  }
+
+  private List<Thread> start(
+      Gemma gemma, List<Text> texts, long startSeed, Condition goOn, boolean closes) {
+    AtomicReferenceArray<@Nullable TokenStream> streams = new AtomicReferenceArray<>(callers);
+    SplittableRandom seeds = new SplittableRandom(startSeed);
+    List<Thread> threads = new ArrayList<>();
+    for (int i = 0; i < callers; i++) {
+      SplittableRandom random = seeds.split();
+      int index = i;
+      Runnable caller =
+          () -> {
+            try {
+              while (goOn.holds() && faults.isEmpty()) {
+                Text text = texts.get(random.nextInt(texts.size()));
+                Action action = Action.values()[random.nextInt(Action.values().length)];
+                act(gemma, text, action, random, streams, index);
+                counts.get(action).increment();
+              }
+            } catch (IllegalStateException e) {
+              if (!closes || !String.valueOf(e.getMessage()).contains("closed")) {
+                faults.add(e);
+              }
+            } catch (Throwable t) {
+              faults.add(t);
+            }
+          };
+      threads.add(Thread.ofPlatform().daemon().name("caller-" + i).start(caller));
+    }
+    return threads;
+  }
+
+  private void join(List<Thread> threads) throws InterruptedException {
+    for (Thread thread : threads) {
+      thread.join((long) (seconds * 1000) + JOIN_MILLIS);
+      if (thread.isAlive()) {
+        fault(thread.getName() + " hangs: " + List.of(thread.getStackTrace()));
+      }
+    }
+  }
+
+  private void act(
+      Gemma gemma,
+      Text text,
+      Action action,
+      SplittableRandom random,
+      AtomicReferenceArray<@Nullable TokenStream> streams,
+      int index) {
+    switch (action) {
+      case FORK, TRUNCATE -> sessions(gemma, text, action, random.nextInt(TOKENS));
+      case GENERATE, CANCEL_ANOTHER, INTERRUPT, LEAVE -> {
+        int some = random.nextInt(TOKENS);
+        TokenStream stream = gemma.stream(Prompt.ofIds(text.prompt), options());
+        try (stream) {
+          streams.set(index, stream);
+          for (int i = 0; stream.hasNext(); i++) {
+            stream.next();
+            if (i == some && action == Action.CANCEL_ANOTHER) {
+              TokenStream other = streams.get(random.nextInt(streams.length()));
+              if (other != null) {
+                other.cancel();
+              }
+            } else if (i == some && action == Action.INTERRUPT) {
+              Thread.currentThread().interrupt();
+            } else if (i == some && action == Action.LEAVE) {
+              break;
+            }
+          }
+        } finally {
+          streams.set(index, null);
+          Thread.interrupted();
+        }
+        Generation generation = stream.result();
+        boolean whole = generation.finishReason() != FinishReason.CANCELLED;
+        cancelled.add(whole ? 0 : 1);
+        compare(gemma, text, generation.tokens(), whole);
+      }
+    }
+  }
+
+  /** Decodes to the end in two ways from one place, which is a fork's or that of the truncation. */
+  private void sessions(Gemma gemma, Text text, Action action, int common) {
+    try (Session session = gemma.newSession()) {
+      Logits logits = session.append(text.prompt);
+      List<Integer> found = decode(session, logits, new ArrayList<>(), common);
+      if (action == Action.FORK) {
+        try (Session fork = session.fork()) {
+          finish(gemma, text, fork, found);
+          finish(gemma, text, session, found);
+        }
+      } else {
+        int position = session.position();
+        finish(gemma, text, session, found);
+        session.truncate(position);
+        finish(gemma, text, session, found);
+        session.truncate(1);
+        int[] rest = IntStream.of(text.prompt).skip(1).toArray();
+        compare(
+            gemma, text, decode(session, session.append(rest), new ArrayList<>(), TOKENS), true);
+      }
+    }
+  }
+
+  /** Goes on from a session whose last token, of those found, is still to be appended. */
+  private void finish(Gemma gemma, Text text, Session session, List<Integer> found) {
+    List<Integer> all = new ArrayList<>(found);
+    compare(gemma, text, decode(session, session.append(all.getLast()), all, TOKENS), true);
+  }
+
+  /** Appends all but the last token that it chooses. */
+  private List<Integer> decode(Session session, Logits logits, List<Integer> found, int count) {
+    found.add(logits.argmax());
+    while (found.size() < count) {
+      found.add(session.append(found.getLast()).argmax());
+    }
+    return found;
+  }
+
+  private void compare(Gemma gemma, Text text, List<Integer> found, boolean whole) {
+    tokens.add(found.size());
+    int size = Math.min(found.size(), text.tokens.size());
+    int same = 0;
+    while (same < size && found.get(same).equals(text.tokens.get(same))) {
+      same++;
+    }
+    if (same == found.size() && (!whole || same == text.tokens.size())) {
+      return;
+    }
+    if (same < size && isTie(gemma, text, same, found.get(same))) {
+      ties.increment();
+      return;
+    }
+    fault("expected " + text.tokens + (whole ? "" : " or its beginning") + ", found " + found);
+  }
+
+  private static boolean isTie(Gemma gemma, Text text, int at, int found) {
+    try (Session session = gemma.newSession()) {
+      Logits logits = session.append(text.prompt);
+      for (int id : text.tokens.subList(0, at)) {
+        logits = session.append(id);
+      }
+      return Math.abs(logits.get(found) - logits.get(text.tokens.get(at))) < TIE;
+    }
+  }
+
+  /** Waits for the garbage collector, which frees the threads' scratch memory. */
+  private void expectOffHeap(String when, long expected) throws InterruptedException {
+    long found = offHeap();
+    for (int i = 0; i < 20 && found != expected; i++) {
+      System.gc();
+      Thread.sleep(50);
+      found = offHeap();
+    }
+    if (found != expected) {
+      fault("off-heap bytes " + when + ": expected " + expected + ", found " + found);
+    }
+  }
+
+  private void fault(String message) {
+    faults.add(new AssertionError(message));
+  }
+
+  /** What all arenas hold, and files that are mapped. */
+  private static long offHeap() {
+    return ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class).stream()
+        .mapToLong(BufferPoolMXBean::getMemoryUsed)
+        .sum();
+  }
+
+  /** 0 where unknown. */
+  private static long residentBytes() throws IOException {
+    Path status = Path.of("/proc/self/status");
+    if (!Files.exists(status)) {
+      return 0;
+    }
+    for (String line : Files.readAllLines(status)) {
+      if (line.startsWith("VmRSS:")) {
+        return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
+      }
+    }
+    return 0;
+  }
+}
