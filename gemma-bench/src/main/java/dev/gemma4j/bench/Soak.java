@@ -327,13 +327,13 @@ final class Soak implements Callable<Integer> {
   /** Waits for the garbage collector, which frees the threads' scratch memory. */
   private void expectOffHeap(String when, long expected) throws InterruptedException {
     long found = offHeap();
-    for (int i = 0; i < 20 && found != expected; i++) {
+    for (int i = 0; i < 20 && found > expected; i++) {
       System.gc();
       Thread.sleep(50);
       found = offHeap();
     }
-    if (found != expected) {
-      fault("off-heap bytes " + when + ": expected " + expected + ", found " + found);
+    if (found > expected) {
+      fault("off-heap bytes " + when + ": expected at most " + expected + ", found " + found);
     }
   }
 
