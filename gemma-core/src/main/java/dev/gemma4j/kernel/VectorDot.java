@@ -67,7 +67,13 @@ final class VectorDot {
           y[r] = q8(data, r * rowBytes, x, cols);
         }
       }
-      default -> new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
+      default -> {
+        if (KQuants.serves(w.type())) {
+          KQuants.matvec(w, from, to, x, y, scratch);
+        } else {
+          new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
+        }
+      }
     }
   }
 

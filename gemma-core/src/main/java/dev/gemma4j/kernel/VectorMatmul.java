@@ -256,6 +256,8 @@ final class VectorMatmul {
           VectorDot.bytes(data, start + 2 + j).mul(scale).intoArray(out, at + i + j);
         }
       }
+    } else if (KQuants.serves(w.type())) {
+      KQuants.decode(w, start, n, out, at);
     } else {
       w.type().dequantize(data, (long) row * w.cols() + k, out, at, n);
     }

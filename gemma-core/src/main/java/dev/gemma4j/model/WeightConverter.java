@@ -34,12 +34,12 @@ public final class WeightConverter {
    */
   static Matrix runnable(Matrix source, Arena arena, WorkerPool pool) {
     return switch (source.type()) {
-      case F32, F16, BF16, Q8_0, Q4_0 -> source;
+      case F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K -> source;
       case Q5_0, IQ4_NL, MXFP4 -> {
         Matrix q8 = copyToQ8(source, arena, pool);
         yield q8 == null ? convert(source, TensorType.F32, arena, pool) : q8;
       }
-      case Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS ->
+      case Q4_1, Q5_1, Q2_K, Q3_K, Q5_K, IQ4_XS ->
           convert(
               source, fits(source, MAX_HALF, pool) ? TensorType.F16 : TensorType.F32, arena, pool);
     };

@@ -49,6 +49,17 @@ class KernelsTest {
                 ValueLayout.JAVA_SHORT_UNALIGNED,
                 at,
                 (short) (Float.floatToRawIntBits(value) >> 16));
+        case Q4_K, Q6_K -> {
+          byte[] block = new byte[type.blockBytes()];
+          random.nextBytes(block);
+          MemorySegment.copy(block, 0, data, ValueLayout.JAVA_BYTE, at, block.length);
+          short d = Float.floatToFloat16(value / 1024);
+          int scale = type == TensorType.Q4_K ? 0 : 208;
+          data.set(ValueLayout.JAVA_SHORT_UNALIGNED, at + scale, d);
+          if (type == TensorType.Q4_K) {
+            data.set(ValueLayout.JAVA_SHORT_UNALIGNED, at + 2, d);
+          }
+        }
         default -> {
           byte[] block = new byte[type.blockBytes()];
           random.nextBytes(block);
@@ -63,8 +74,10 @@ class KernelsTest {
   private static List<int[]> shapes(TensorType type) {
     List<int[]> shapes = new ArrayList<>();
     for (int rows : new int[] {1, 3, 16, 37, 70}) {
-      for (int cols : new int[] {32, 64, 96, 160, 2048, 2080, 4160}) {
-        shapes.add(new int[] {rows, cols});
+      for (int cols : new int[] {32, 64, 96, 160, 256, 2048, 2080, 4160}) {
+        if (cols % type.blockSize() == 0) {
+          shapes.add(new int[] {rows, cols});
+        }
       }
       if (type.blockSize() == 1) {
         for (int cols : new int[] {1, 2, 7, 15, 17, 31, 33, 127, 2049}) {
@@ -76,7 +89,14 @@ class KernelsTest {
   }
 
   private static final List<TensorType> TYPES =
-      List.of(TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0, TensorType.Q4_0);
+      List.of(
+          TensorType.F32,
+          TensorType.F16,
+          TensorType.BF16,
+          TensorType.Q8_0,
+          TensorType.Q4_0,
+          TensorType.Q4_K,
+          TensorType.Q6_K);
 
   @ParameterizedTest
   @MethodSource("kernels")
@@ -110,7 +130,8 @@ class KernelsTest {
                 }
                 assertThat((double) y[b * stride + r])
                     .as("%s %dx%d, batch %d, row %d of %d", type, rows, cols, batch, r, b)
-                    .isCloseTo(sum, within(4e-6 * size + 1e-30));
+                    // A packed nibble is read as 1 + q/256: 4 bits of the sum are its offset's.
+                    .isCloseTo(sum, within((type == TensorType.Q4_0 ? 1e-5 : 4e-6) * size + 1e-30));
               }
               assertThat(y[b * stride + rows]).as("beyond the rows").isEqualTo(77);
             }
@@ -152,13 +173,13 @@ class KernelsTest {
   void embeddingRows(Kernels kernels) {
     try (Arena arena = Arena.ofConfined()) {
       for (TensorType type : TYPES) {
-        Matrix stored = matrix(type, 5, 96, arena);
+        Matrix stored = matrix(type, 5, 256, arena);
         Matrix w = kernels.pack(stored, arena, ONE);
-        float[] expected = new float[96];
-        type.dequantize(stored.data(), 3 * 96, expected, 0, 96);
-        float[] out = new float[100];
+        float[] expected = new float[256];
+        type.dequantize(stored.data(), 3 * 256, expected, 0, 256);
+        float[] out = new float[260];
         kernels.embed(w, 3, 8, out, 2);
-        for (int i = 0; i < 96; i++) {
+        for (int i = 0; i < 256; i++) {
           assertThat(out[i + 2]).isEqualTo(expected[i] * 8);
         }
       }
