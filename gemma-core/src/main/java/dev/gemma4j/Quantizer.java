@@ -141,15 +141,15 @@ public final class Quantizer {
       long from = tensor.type().byteSize((long) r * cols);
       long size = tensor.type().byteSize((long) count * cols);
       Matrix source = new Matrix(tensor.type(), count, cols, tensor.data().asSlice(from, size));
-      if (!WeightConverter.fits(source, target, pool)) {
-        throw new MalformedFileException(
-            tensor.file(),
-            "tensor " + tensor.name(),
-            "a value in rows " + r + " to " + (r + count - 1) + " that is not",
-            "finite values that fit " + target);
-      }
       try (Arena arena = Arena.ofShared()) {
-        Matrix converted = WeightConverter.convert(source, target, arena, pool);
+        Matrix converted = WeightConverter.convertIfFits(source, target, arena, pool);
+        if (converted == null) {
+          throw new MalformedFileException(
+              tensor.file(),
+              "tensor " + tensor.name(),
+              "a value in rows " + r + " to " + (r + count - 1) + " that is not",
+              "finite values that fit " + target);
+        }
         write(out, converted.data().asByteBuffer());
       }
     }

@@ -2,6 +2,7 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static dev.gemma4j.kernel.VectorKernels.SHORT;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
@@ -20,8 +21,6 @@ final class KQuants {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final int LANES = F.length();
   private static final int BLOCK = 256;
-  private static final ValueLayout.OfShort SHORT =
-      ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   private KQuants() {}
 

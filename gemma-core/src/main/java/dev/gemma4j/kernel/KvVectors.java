@@ -1,6 +1,7 @@
 package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
+import static dev.gemma4j.kernel.VectorKernels.S;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -9,15 +10,11 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
-import jdk.incubator.vector.VectorSpecies;
 
 /** Keys and values of a page as f32: in place where they are stored so, else decoded to scratch. */
 final class KvVectors {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final int LANES = F.length();
-  private static final VectorSpecies<Short> S =
-      VectorSpecies.of(short.class, VectorShape.forBitSize(Math.max(64, F.vectorBitSize() / 2)));
 
   private KvVectors() {}
 

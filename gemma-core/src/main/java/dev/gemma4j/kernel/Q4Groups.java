@@ -2,6 +2,8 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static dev.gemma4j.kernel.VectorKernels.S;
+import static dev.gemma4j.kernel.VectorKernels.SHORT;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
@@ -14,8 +16,6 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
-import jdk.incubator.vector.VectorSpecies;
 
 /**
  * Q4_0 with the rows side by side: each lane of a vector works on a row of its own, so that a block
@@ -34,8 +34,6 @@ final class Q4Groups {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final int LANES = F.length();
   private static final int VECTOR = F.vectorByteSize();
-  private static final VectorSpecies<Short> S =
-      VectorSpecies.of(short.class, VectorShape.forBitSize(Math.max(64, F.vectorBitSize() / 2)));
 
   private static final int BLOCK = 32;
   private static final long GROUP_BLOCK_BYTES = 18L * LANES;
@@ -55,8 +53,6 @@ final class Q4Groups {
       ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
   private static final ValueLayout.OfLong LONG =
       ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-  private static final ValueLayout.OfShort SHORT =
-      ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
   private static final long NIBBLES = 0x0f0f0f0f0f0f0f0fL;
 
   private Q4Groups() {}
@@ -65,10 +61,10 @@ final class Q4Groups {
   static Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
     int groups = (w.rows() + LANES - 1) / LANES;
     MemorySegment target = arena.allocate(groups * groupBytes(w), 64);
-    pool.run(
-        (part, parts) -> {
-          int to = (int) ((long) groups * (part + 1) / parts);
-          for (int g = (int) ((long) groups * part / parts); g < to; g++) {
+    pool.split(
+        groups,
+        (from, to) -> {
+          for (int g = from; g < to; g++) {
             int last = Math.min(w.rows(), (g + 1) * LANES);
             for (int row = g * LANES; row < last; row++) {
               packRow(w, row, target, g * groupBytes(w), row - g * LANES);

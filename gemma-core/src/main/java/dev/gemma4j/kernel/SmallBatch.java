@@ -2,6 +2,7 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static dev.gemma4j.kernel.VectorKernels.SHORT;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 
 import dev.gemma4j.loader.TensorType;
@@ -25,8 +26,6 @@ final class SmallBatch {
   private static final int LANES = F.length();
   private static final int VECTOR = F.vectorByteSize();
 
-  private static final ValueLayout.OfShort SHORT =
-      ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
   private static final ValueLayout.OfFloat FLOAT =
       ValueLayout.JAVA_FLOAT.withOrder(ByteOrder.LITTLE_ENDIAN);
 

@@ -2,6 +2,7 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static dev.gemma4j.kernel.VectorKernels.SHORT;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -28,9 +29,6 @@ final class VectorDot {
       BYTES_WIDEN
           ? VectorSpecies.of(byte.class, VectorShape.forBitSize(F.vectorBitSize() / 4))
           : ByteVector.SPECIES_64;
-
-  private static final ValueLayout.OfShort SHORT =
-      ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   // Multiplying a half's exponent and mantissa, moved to their place in a float, by 2^112 rebiases
   // the exponent; subnormal halves come out right too.

@@ -11,15 +11,27 @@ import static dev.gemma4j.kernel.ScalarKernels.ROUND;
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 /** The kernels on the Vector API; the matrix products are in {@link VectorMatmul}. */
 final class VectorKernels implements Kernels {
   static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
+
+  /** As many shorts as {@link #F} has lanes. */
+  static final VectorSpecies<Short> S =
+      VectorSpecies.of(short.class, VectorShape.forBitSize(Math.max(64, F.vectorBitSize() / 2)));
+
+  /** A 16-bit value of a file, which may lie anywhere. */
+  static final ValueLayout.OfShort SHORT =
+      ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
   private static final int LANES = F.length();
   private static final float GELU_INNER = (float) Math.sqrt(2 / Math.PI);
 

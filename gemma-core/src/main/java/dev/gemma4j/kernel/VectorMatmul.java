@@ -2,18 +2,17 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static dev.gemma4j.kernel.VectorKernels.S;
+import static dev.gemma4j.kernel.VectorKernels.SHORT;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
-import jdk.incubator.vector.VectorSpecies;
 
 /**
  * Matrix times many vectors. Bound by arithmetic: panels of weights are decoded to f32 and turned,
@@ -32,11 +31,6 @@ final class VectorMatmul {
   private static final int PANELS = 8;
 
   private static final long STEP = (long) Panel.WIDTH * Float.BYTES;
-
-  private static final VectorSpecies<Short> S =
-      VectorSpecies.of(short.class, VectorShape.forBitSize(Math.max(64, F.vectorBitSize() / 2)));
-  private static final ValueLayout.OfShort SHORT =
-      ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   /** Where a vector of one column begins in COLUMNS-wide rows. */
   private static final int[] DOWN = new int[LANES];

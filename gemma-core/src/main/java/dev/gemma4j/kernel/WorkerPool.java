@@ -16,6 +16,13 @@ public final class WorkerPool implements AutoCloseable {
     void run(int part, int parts);
   }
 
+  /** A member's share of so many items. */
+  @FunctionalInterface
+  public interface Range {
+    /** Items [from, to). */
+    void run(int from, int to);
+  }
+
   // Longer than the serial stretches of a decode step, far shorter than a time slice.
   private static final long SPIN_NANOS = 100_000;
 
@@ -77,6 +84,14 @@ public final class WorkerPool implements AutoCloseable {
     if (thrown != null) {
       throw new IllegalStateException("a worker failed: " + thrown, thrown);
     }
+  }
+
+  /** Runs {@code total} items, a run of neighbours in each member. */
+  public void split(int total, Range task) {
+    run(
+        (part, parts) ->
+            task.run(
+                (int) ((long) total * part / parts), (int) ((long) total * (part + 1) / parts)));
   }
 
   private void awaitWorkers() {

@@ -260,9 +260,10 @@ public final class GemmaForward {
       job.accept(0);
       return;
     }
-    pool.run(
-        (part, parts) -> {
-          for (int i = split(n, part, parts, 1); i < split(n, part + 1, parts, 1); i++) {
+    pool.split(
+        n,
+        (from, to) -> {
+          for (int i = from; i < to; i++) {
             job.accept(i);
           }
         });

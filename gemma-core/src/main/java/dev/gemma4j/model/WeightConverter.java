@@ -7,7 +7,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -39,9 +41,10 @@ public final class WeightConverter {
         Matrix q8 = copyToQ8(source, arena, pool);
         yield q8 == null ? convert(source, TensorType.F32, arena, pool) : q8;
       }
-      case Q4_1, Q5_1, Q2_K, Q3_K, Q5_K, IQ4_XS ->
-          convert(
-              source, fits(source, MAX_HALF, pool) ? TensorType.F16 : TensorType.F32, arena, pool);
+      case Q4_1, Q5_1, Q2_K, Q3_K, Q5_K, IQ4_XS -> {
+        Matrix half = convertIfFits(source, TensorType.F16, arena, pool);
+        yield half == null ? convert(source, TensorType.F32, arena, pool) : half;
+      }
     };
   }
 
@@ -49,9 +52,8 @@ public final class WeightConverter {
   private static @Nullable Matrix copyToQ8(Matrix source, Arena arena, WorkerPool pool) {
     Matrix result = allocate(source, TensorType.Q8_0, arena);
     AtomicBoolean exact = new AtomicBoolean(true);
-    rows(
+    pool.split(
         source.rows(),
-        pool,
         (from, to) -> {
           for (int r = from; r < to && exact.get(); r++) {
             long first = (long) r * source.cols();
@@ -66,50 +68,6 @@ public final class WeightConverter {
     return exact.get() ? result : null;
   }
 
-  /** Whether no value is NaN or larger than the type can tell, whichever sign it has. */
-  public static boolean fits(Matrix source, TensorType type, WorkerPool pool) {
-    float limit =
-        switch (type) {
-          case F16 -> MAX_HALF;
-          case Q8_0 -> MAX_HALF * 127; // the scale is a half
-          case Q4_0 -> MAX_HALF * 8;
-          case BF16 -> 0x1.fep127f;
-          default -> Float.MAX_VALUE;
-        };
-    return fits(source, limit, pool);
-  }
-
-  private static boolean fits(Matrix source, float limit, WorkerPool pool) {
-    AtomicBoolean fits = new AtomicBoolean(true);
-    rows(
-        source.rows(),
-        pool,
-        (from, to) -> {
-          float[] row = new float[source.cols()];
-          for (int r = from; r < to && fits.get(); r++) {
-            source.type().dequantize(source.data(), (long) r * row.length, row, 0, row.length);
-            float max = 0;
-            for (float value : row) {
-              max = Math.max(max, Math.abs(value)); // NaN stays
-            }
-            if (!(max <= limit)) {
-              fits.set(false);
-            }
-          }
-        });
-    return fits.get();
-  }
-
-  private interface Rows {
-    void run(int from, int to);
-  }
-
-  private static void rows(int rows, WorkerPool pool, Rows task) {
-    pool.run(
-        (part, parts) ->
-            task.run((int) ((long) rows * part / parts), (int) ((long) rows * (part + 1) / parts)));
-  }
-
   private static Matrix allocate(Matrix source, TensorType type, Arena arena) {
     long size = type.byteSize((long) source.rows() * source.cols());
     return new Matrix(type, source.rows(), source.cols(), arena.allocate(size, 64));
@@ -118,23 +76,57 @@ public final class WeightConverter {
   /**
    * The matrix in the type asked for, newly allocated in the arena; itself when it has that type.
    */
-  public static Matrix convert(Matrix source, TensorType type, Arena arena, WorkerPool pool) {
-    if (source.type() == type) {
-      return source;
+  static Matrix convert(Matrix source, TensorType type, Arena arena, WorkerPool pool) {
+    return source.type() == type
+        ? source
+        : Objects.requireNonNull(convert(source, type, row -> true, arena, pool));
+  }
+
+  /**
+   * Like {@link #convert}, but null when a value is NaN or larger than the type can tell, whichever
+   * sign it has.
+   */
+  public static @Nullable Matrix convertIfFits(
+      Matrix source, TensorType type, Arena arena, WorkerPool pool) {
+    float limit =
+        switch (type) {
+          case F16 -> MAX_HALF;
+          case Q8_0 -> MAX_HALF * 127; // the scale is a half
+          case Q4_0 -> MAX_HALF * 8;
+          case BF16 -> 0x1.fep127f;
+          default -> Float.MAX_VALUE;
+        };
+    return convert(source, type, row -> largest(row) <= limit, arena, pool);
+  }
+
+  private static float largest(float[] row) {
+    float max = 0;
+    for (float value : row) {
+      max = Math.max(max, Math.abs(value)); // NaN stays
     }
+    return max;
+  }
+
+  /** Null when a row is not accepted. */
+  private static @Nullable Matrix convert(
+      Matrix source, TensorType type, Predicate<float[]> accepts, Arena arena, WorkerPool pool) {
     int cols = source.cols();
-    Matrix result = allocate(source, type, arena);
-    rows(
+    Matrix result = source.type() == type ? source : allocate(source, type, arena);
+    AtomicBoolean accepted = new AtomicBoolean(true);
+    pool.split(
         source.rows(),
-        pool,
         (from, to) -> {
           float[] row = new float[cols];
-          for (int r = from; r < to; r++) {
+          for (int r = from; r < to && accepted.get(); r++) {
             source.type().dequantize(source.data(), (long) r * cols, row, 0, cols);
-            encode(row, type, result.data(), r * result.rowBytes());
+            if (!accepts.test(row)) {
+              accepted.set(false);
+            } else if (result != source) {
+              encode(row, type, result.data(), r * result.rowBytes());
+            }
           }
         });
-    return result;
+    return accepted.get() ? result : null;
   }
 
   /** The same matrix in the arena. */
