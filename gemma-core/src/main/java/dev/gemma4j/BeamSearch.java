@@ -42,7 +42,7 @@ final class BeamSearch implements AutoCloseable {
   List<Generation> run(int[] prompt) {
     long start = System.nanoTime();
     Constraint constraint = options.constraint();
-    Session session = gemma.newSession();
+    Session session = gemma.newSession(options.adapter());
     beams.add(
         new Beam(
             session, List.of(), 0, constraint == null ? null : gemma.constrain(constraint, ends)));

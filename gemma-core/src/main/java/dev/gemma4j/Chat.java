@@ -24,7 +24,7 @@ public final class Chat implements AutoCloseable {
     this.gemma = gemma;
     this.system = system.strip();
     this.options = options;
-    this.session = gemma.newSession();
+    this.session = gemma.newSession(options.adapter());
     if (!this.system.isEmpty()) {
       messages.add(new ChatMessage(Role.SYSTEM, this.system));
     }

@@ -4,12 +4,14 @@ import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.Scheduler;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Packs the tokens of many texts into full passes; see {@link Gemma#embed(List, Pooling, boolean)}.
  */
 final class Embedder implements AutoCloseable {
   private final Gemma gemma;
+  private final @Nullable LoraAdapter adapter;
   private final Pooling pooling;
   private final boolean normalize;
   private final float[][] hidden;
@@ -32,8 +34,9 @@ final class Embedder implements AutoCloseable {
     }
   }
 
-  Embedder(Gemma gemma, Pooling pooling, boolean normalize) {
+  Embedder(Gemma gemma, @Nullable LoraAdapter adapter, Pooling pooling, boolean normalize) {
     this.gemma = gemma;
+    this.adapter = adapter;
     this.pooling = pooling;
     this.normalize = normalize;
     this.hidden = new float[GemmaForward.MAX_ROWS][gemma.config().hiddenSize()];
@@ -48,7 +51,7 @@ final class Embedder implements AutoCloseable {
     List<Text> all = new ArrayList<>();
     int rows = 0;
     for (int[] ids : texts) {
-      Text text = new Text(ids, gemma.newSession(), gemma.config().hiddenSize());
+      Text text = new Text(ids, gemma.newSession(adapter), gemma.config().hiddenSize());
       all.add(text);
       open.add(text);
       rows += ids.length;

@@ -10,6 +10,7 @@ import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Adapter;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
 import dev.gemma4j.model.KvPool;
@@ -54,6 +55,7 @@ public final class Gemma implements AutoCloseable {
   private final Arena arena;
   private final WorkerPool pool;
   private final Weights weights;
+  private final String merged; // the adapter in the weights, "" for none
   private final Scheduler scheduler;
   private final Kernels kernels;
   private final int contextLength;
@@ -69,6 +71,7 @@ public final class Gemma implements AutoCloseable {
       Arena arena,
       WorkerPool pool,
       Weights weights,
+      @Nullable Adapter merged,
       Kernels kernels,
       int contextLength,
       LoadOptions options) {
@@ -76,6 +79,7 @@ public final class Gemma implements AutoCloseable {
     this.arena = arena;
     this.pool = pool;
     this.weights = weights;
+    this.merged = merged == null ? "" : merged.id();
     this.kernels = kernels;
     this.contextLength = contextLength;
     KvCache.Shape shape = new KvCache.Shape(weights.config(), kvType(options.kv()));
@@ -126,16 +130,20 @@ public final class Gemma implements AutoCloseable {
             case VECTOR -> KernelProvider.vector();
             case SCALAR -> KernelProvider.scalar();
           };
+      Path merge = options.mergedAdapter();
+      Adapter merged = merge == null ? null : Adapter.read(merge, checkpoint.config());
       Weights weights =
           new WeightsBuilder(
                   checkpoint,
                   tensorType(options.weights()),
+                  merged,
                   options.memory() == Memory.COPIED,
                   kernels,
                   arena,
                   pool)
               .build((done, total) -> options.progress().progress("weights", done, total));
-      Gemma gemma = new Gemma(checkpoint, arena, pool, weights, kernels, contextLength, options);
+      Gemma gemma =
+          new Gemma(checkpoint, arena, pool, weights, merged, kernels, contextLength, options);
       if (options.memory() == Memory.COPIED) {
         gemma.fingerprint(); // reads the files
         checkpoint.close(); // tokenizer and settings stay
@@ -253,7 +261,7 @@ public final class Gemma implements AutoCloseable {
     if (prompt instanceof Prompt.Turns) {
       ends.add(ChatTemplate.endOfTurn(tokenizer()));
     }
-    return new TokenStream(this, newSession(), true, ids, ends, options);
+    return new TokenStream(this, newSession(options.adapter()), true, ids, ends, options);
   }
 
   /**
@@ -275,11 +283,20 @@ public final class Gemma implements AutoCloseable {
    * @throws ContextLengthException when they do not fit
    */
   public Score score(Prompt prompt, int[] ids, int alternatives) {
+    return score(prompt, ids, alternatives, null);
+  }
+
+  /**
+   * Like {@link #score(Prompt, int[], int)}, with an adapter.
+   *
+   * @param adapter null for none
+   */
+  public Score score(Prompt prompt, int[] ids, int alternatives, @Nullable LoraAdapter adapter) {
     int[] before =
         prompt instanceof Prompt.Ids given
             ? given.ids()
             : ChatTemplate.promptIds(prompt, GenerationOptions.defaults(), tokenizer());
-    return Score.of(this, before, ids, alternatives);
+    return Score.of(this, adapter, before, ids, alternatives);
   }
 
   /**
@@ -301,15 +318,26 @@ public final class Gemma implements AutoCloseable {
    * @throws CancellationException when the thread is interrupted
    */
   public List<float[]> embed(List<String> texts, Pooling pooling, boolean normalize) {
+    return embed(texts, pooling, normalize, null);
+  }
+
+  /**
+   * Like {@link #embed(List, Pooling, boolean)}, with an adapter.
+   *
+   * @param adapter null for none
+   */
+  public List<float[]> embed(
+      List<String> texts, Pooling pooling, boolean normalize, @Nullable LoraAdapter adapter) {
     List<int[]> ids = new ArrayList<>();
     for (String text : texts) {
       ids.add(ChatTemplate.concat(new int[] {tokenizer().bosId()}, tokenizer().encode(text)));
     }
-    return embedIds(ids, pooling, normalize);
+    return embedIds(ids, pooling, normalize, adapter);
   }
 
-  List<float[]> embedIds(List<int[]> texts, Pooling pooling, boolean normalize) {
-    try (Embedder embedder = new Embedder(this, pooling, normalize)) {
+  List<float[]> embedIds(
+      List<int[]> texts, Pooling pooling, boolean normalize, @Nullable LoraAdapter adapter) {
+    try (Embedder embedder = new Embedder(this, adapter, pooling, normalize)) {
       return embedder.embed(texts);
     }
   }
@@ -348,28 +376,68 @@ public final class Gemma implements AutoCloseable {
     return new Chat(this, system, options);
   }
 
-  /** An empty sequence for a custom decoding loop; close it. */
-  public Session newSession() {
+  /**
+   * Reads a LoRA adapter that Hugging Face's PEFT saved, for sessions and generations of this
+   * model. {@link LoadOptions#withMergedAdapter} puts one into the weights instead, for all of
+   * them.
+   *
+   * @param directory of adapter_config.json and adapter_model.safetensors (F32, F16 or BF16); not
+   *     needed afterwards
+   * @throws IOException when it cannot be read; a {@link MalformedFileException} when it does not
+   *     fit the model, or is more than plain LoRA or rsLoRA of the attention and MLP matrices
+   */
+  public LoraAdapter loadAdapter(Path directory) throws IOException {
     turn.lock();
     try {
       requireOpen();
     } finally {
       turn.unlock();
     }
-    return new Session(this, new KvCache(kvPool), new int[16], 0);
+    return new LoraAdapter(this, Adapter.read(directory, config()), directory);
+  }
+
+  /** An empty sequence for a custom decoding loop; close it. */
+  public Session newSession() {
+    return newSession(null);
+  }
+
+  /**
+   * An empty sequence that runs with an adapter; close it.
+   *
+   * @param adapter of this model; null for none
+   */
+  public Session newSession(@Nullable LoraAdapter adapter) {
+    Adapter own = adapter == null ? null : adapter.of(this);
+    turn.lock();
+    try {
+      requireOpen();
+    } finally {
+      turn.unlock();
+    }
+    return new Session(this, new KvCache(kvPool, own), new int[16], 0);
   }
 
   /**
    * Reads a session that {@link Session#save} wrote.
    *
    * @throws MalformedFileException when the file is no saved session, is damaged, or comes from
-   *     another model
+   *     another model or from a session with an adapter
    * @throws KvMemoryException when it does not fit
    */
   public Session restore(Path path) throws IOException {
-    Session session = newSession();
+    return restore(path, null);
+  }
+
+  /**
+   * Reads a session with an adapter that {@link Session#save} wrote.
+   *
+   * @param adapter of the same content as the saved one's; null for none
+   * @throws MalformedFileException as {@link #restore(Path)}, and when the adapter is another
+   */
+  public Session restore(Path path, @Nullable LoraAdapter adapter) throws IOException {
+    Session session = newSession(adapter);
     try {
-      SessionFile.read(path, fingerprint(), contextLength, config(), session::restore);
+      SessionFile.read(path, session.fingerprint(), contextLength, config(), session::restore);
       return session;
     } catch (Throwable t) {
       session.close();
@@ -382,7 +450,7 @@ public final class Gemma implements AutoCloseable {
     try {
       requireOpen();
       if (fingerprint == null) {
-        fingerprint = SessionFile.fingerprint(checkpoint, weights());
+        fingerprint = SessionFile.fingerprint(checkpoint, weights(), merged);
       }
       return fingerprint;
     } finally {

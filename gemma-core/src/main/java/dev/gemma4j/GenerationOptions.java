@@ -23,6 +23,7 @@ import org.jspecify.annotations.Nullable;
  * @param logProbabilities how many alternatives to each token to report with their probabilities;
  *     -1 to report nothing
  * @param speculation what guesses tokens to save passes; null for nothing
+ * @param adapter what the model runs with; null for the model as it was loaded
  * @param bos whether a text prompt gets the beginning-of-text token
  * @param ignoreEos whether to go on after an end-of-text token
  */
@@ -35,6 +36,7 @@ public record GenerationOptions(
     @Nullable Constraint constraint,
     int logProbabilities,
     @Nullable Speculation speculation,
+    @Nullable LoraAdapter adapter,
     boolean bos,
     boolean ignoreEos) {
   public GenerationOptions {
@@ -65,6 +67,7 @@ public record GenerationOptions(
         constraint,
         logProbabilities,
         speculation,
+        adapter,
         bos,
         ignoreEos);
   }
@@ -96,6 +99,7 @@ public record GenerationOptions(
     private float typical = 1;
     private int logProbabilities = -1;
     private @Nullable Speculation speculation;
+    private @Nullable LoraAdapter adapter;
     private final List<String> stop = new ArrayList<>();
     private final List<LogitsProcessor> processors = new ArrayList<>();
 
@@ -173,6 +177,15 @@ public record GenerationOptions(
       return this;
     }
 
+    /**
+     * What the model runs with; none unless set. See {@link Gemma#loadAdapter}. A draft model of
+     * the speculation guesses without it.
+     */
+    public Builder adapter(LoraAdapter value) {
+      adapter = value;
+      return this;
+    }
+
     public Builder seed(long value) {
       seed = value;
       return this;
@@ -245,6 +258,7 @@ public record GenerationOptions(
           constraint,
           logProbabilities,
           speculation,
+          adapter,
           bos,
           ignoreEos);
     }

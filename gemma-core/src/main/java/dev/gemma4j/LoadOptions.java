@@ -1,10 +1,17 @@
 package dev.gemma4j;
 
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
 /**
  * How a model is loaded.
  *
  * @param weights the type of the weights at run time; {@link WeightType#AS_STORED} says what
  *     becomes of stored types that have no kernels
+ * @param mergedAdapter a directory with a LoRA adapter that PEFT saved, which is added to the
+ *     weights as they are loaded: the sum is made in f32 and held in the type that the matrix would
+ *     have without it (F16 for types that no row can be stored in, such as Q4_K). It costs nothing
+ *     later, and cannot be switched off; {@link Gemma#loadAdapter} is for that. Null for none.
  * @param memory where the weights lie
  * @param threads of one forward pass, the caller's included; at least 1
  * @param contextLength the most positions of a session; 0 for what the model was made for
@@ -19,6 +26,7 @@ package dev.gemma4j;
  */
 public record LoadOptions(
     WeightType weights,
+    @Nullable Path mergedAdapter,
     Memory memory,
     int threads,
     int contextLength,
@@ -44,6 +52,7 @@ public record LoadOptions(
   public static LoadOptions defaults() {
     return new LoadOptions(
         WeightType.AS_STORED,
+        null,
         Memory.MAPPED,
         Math.min(1024, Runtime.getRuntime().availableProcessors()),
         0,
@@ -56,46 +65,141 @@ public record LoadOptions(
 
   public LoadOptions withWeights(WeightType type) {
     return new LoadOptions(
-        type, memory, threads, contextLength, kv, kvMemory, promptReuse, kernels, progress);
+        type,
+        mergedAdapter,
+        memory,
+        threads,
+        contextLength,
+        kv,
+        kvMemory,
+        promptReuse,
+        kernels,
+        progress);
+  }
+
+  public LoadOptions withMergedAdapter(Path directory) {
+    return new LoadOptions(
+        weights,
+        directory,
+        memory,
+        threads,
+        contextLength,
+        kv,
+        kvMemory,
+        promptReuse,
+        kernels,
+        progress);
   }
 
   public LoadOptions withMemory(Memory place) {
     return new LoadOptions(
-        weights, place, threads, contextLength, kv, kvMemory, promptReuse, kernels, progress);
+        weights,
+        mergedAdapter,
+        place,
+        threads,
+        contextLength,
+        kv,
+        kvMemory,
+        promptReuse,
+        kernels,
+        progress);
   }
 
   public LoadOptions withThreads(int count) {
     return new LoadOptions(
-        weights, memory, count, contextLength, kv, kvMemory, promptReuse, kernels, progress);
+        weights,
+        mergedAdapter,
+        memory,
+        count,
+        contextLength,
+        kv,
+        kvMemory,
+        promptReuse,
+        kernels,
+        progress);
   }
 
   public LoadOptions withContextLength(int positions) {
     return new LoadOptions(
-        weights, memory, threads, positions, kv, kvMemory, promptReuse, kernels, progress);
+        weights,
+        mergedAdapter,
+        memory,
+        threads,
+        positions,
+        kv,
+        kvMemory,
+        promptReuse,
+        kernels,
+        progress);
   }
 
   public LoadOptions withKv(KvType type) {
     return new LoadOptions(
-        weights, memory, threads, contextLength, type, kvMemory, promptReuse, kernels, progress);
+        weights,
+        mergedAdapter,
+        memory,
+        threads,
+        contextLength,
+        type,
+        kvMemory,
+        promptReuse,
+        kernels,
+        progress);
   }
 
   public LoadOptions withKvMemory(long bytes) {
     return new LoadOptions(
-        weights, memory, threads, contextLength, kv, bytes, promptReuse, kernels, progress);
+        weights,
+        mergedAdapter,
+        memory,
+        threads,
+        contextLength,
+        kv,
+        bytes,
+        promptReuse,
+        kernels,
+        progress);
   }
 
   public LoadOptions withPromptReuse(boolean reuse) {
     return new LoadOptions(
-        weights, memory, threads, contextLength, kv, kvMemory, reuse, kernels, progress);
+        weights,
+        mergedAdapter,
+        memory,
+        threads,
+        contextLength,
+        kv,
+        kvMemory,
+        reuse,
+        kernels,
+        progress);
   }
 
   public LoadOptions withKernels(KernelType type) {
     return new LoadOptions(
-        weights, memory, threads, contextLength, kv, kvMemory, promptReuse, type, progress);
+        weights,
+        mergedAdapter,
+        memory,
+        threads,
+        contextLength,
+        kv,
+        kvMemory,
+        promptReuse,
+        type,
+        progress);
   }
 
   public LoadOptions withProgress(ProgressListener listener) {
     return new LoadOptions(
-        weights, memory, threads, contextLength, kv, kvMemory, promptReuse, kernels, listener);
+        weights,
+        mergedAdapter,
+        memory,
+        threads,
+        contextLength,
+        kv,
+        kvMemory,
+        promptReuse,
+        kernels,
+        listener);
   }
 }

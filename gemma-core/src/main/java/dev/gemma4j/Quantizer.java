@@ -6,6 +6,8 @@ import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GgufWriter;
 import dev.gemma4j.loader.Tensor;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Adapter;
+import dev.gemma4j.model.Adapter.LowRank;
 import dev.gemma4j.model.WeightConverter;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import dev.gemma4j.tokenizer.Vocabulary;
@@ -31,15 +33,21 @@ public final class Quantizer {
 
   private final Checkpoint checkpoint;
   private final TensorType type;
+  private final @Nullable Adapter adapter;
   private final WorkerPool pool;
   private final ProgressListener progress;
   private long done;
   private long total;
 
   private Quantizer(
-      Checkpoint checkpoint, TensorType type, WorkerPool pool, ProgressListener progress) {
+      Checkpoint checkpoint,
+      TensorType type,
+      @Nullable Adapter adapter,
+      WorkerPool pool,
+      ProgressListener progress) {
     this.checkpoint = checkpoint;
     this.type = type;
+    this.adapter = adapter;
     this.pool = pool;
     this.progress = progress;
   }
@@ -62,13 +70,31 @@ public final class Quantizer {
   public static void quantize(
       Path in, Path out, WeightType type, int threads, ProgressListener progress)
       throws IOException {
+    quantize(in, null, out, type, threads, progress);
+  }
+
+  /**
+   * Like {@link #quantize(Path, Path, WeightType, int, ProgressListener)}, with a LoRA adapter
+   * added to the weights.
+   *
+   * @param adapter as {@link Gemma#loadAdapter} takes it; null for none
+   */
+  public static void quantize(
+      Path in,
+      @Nullable Path adapter,
+      Path out,
+      WeightType type,
+      int threads,
+      ProgressListener progress)
+      throws IOException {
     TensorType stored = Gemma.tensorType(type);
     if (stored == null) {
       throw new IllegalArgumentException("found " + type + ", expected a type to store");
     }
     try (Checkpoint checkpoint = Checkpoint.open(in);
         WorkerPool pool = WorkerPool.start(threads, "quantize")) {
-      new Quantizer(checkpoint, stored, pool, progress).write(in, out);
+      Adapter merged = adapter == null ? null : Adapter.read(adapter, checkpoint.config());
+      new Quantizer(checkpoint, stored, merged, pool, progress).write(in, out);
     }
   }
 
@@ -136,12 +162,17 @@ public final class Quantizer {
     int rows = Math.toIntExact(tensor.shape().get(0));
     int cols = Math.toIntExact(tensor.shape().get(1));
     int step = Math.max(1, CHUNK / cols);
+    String module = tensor.name().replaceFirst("\\.weight$", "");
+    LowRank update = adapter == null ? null : adapter.of(module);
     for (int r = 0; r < rows; r += step) {
       int count = Math.min(step, rows - r);
       long from = tensor.type().byteSize((long) r * cols);
       long size = tensor.type().byteSize((long) count * cols);
       Matrix source = new Matrix(tensor.type(), count, cols, tensor.data().asSlice(from, size));
       try (Arena arena = Arena.ofShared()) {
+        if (update != null) {
+          source = WeightConverter.merge(source, update.rows(r, r + count), arena, pool);
+        }
         Matrix converted = WeightConverter.convertIfFits(source, target, arena, pool);
         if (converted == null) {
           throw new MalformedFileException(

@@ -3,6 +3,7 @@ package dev.gemma4j;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How probable a model finds a text; see {@link Gemma#score(Prompt, String)}.
@@ -24,7 +25,8 @@ public record Score(List<TokenLogProbabilities> tokens) {
     return tokens.isEmpty() ? 1 : Math.exp(-logProbability() / tokens.size());
   }
 
-  static Score of(Gemma gemma, int[] prompt, int[] ids, int alternatives) {
+  static Score of(
+      Gemma gemma, @Nullable LoraAdapter adapter, int[] prompt, int[] ids, int alternatives) {
     if (alternatives < 0) {
       throw new IllegalArgumentException("alternatives must be 0 or more, but is " + alternatives);
     }
@@ -32,7 +34,7 @@ public record Score(List<TokenLogProbabilities> tokens) {
       throw new IllegalArgumentException("a text is scored after a prompt of at least one token");
     }
     List<TokenLogProbabilities> scored = new ArrayList<>();
-    try (Session session = gemma.newSession()) {
+    try (Session session = gemma.newSession(adapter)) {
       session.check(ChatTemplate.concat(prompt, ids)); // all of it, before any is computed
       if (prompt.length > 1 && ids.length > 0) {
         session.append(Arrays.copyOf(prompt, prompt.length - 1));

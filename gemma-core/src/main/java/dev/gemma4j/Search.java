@@ -25,7 +25,7 @@ public final class Search {
     Long given = options.seed();
     long seed = given == null ? new SplittableRandom().nextLong() : given;
     List<Generation> samples = new ArrayList<>();
-    try (Session common = gemma.newSession()) {
+    try (Session common = gemma.newSession(options.adapter())) {
       if (ids.length > 1) {
         common.append(Arrays.copyOf(ids, ids.length - 1));
       }
@@ -51,8 +51,8 @@ public final class Search {
    * Beam search (https://arxiv.org/abs/1702.01806 describes it): at every token keeps the {@code
    * width} most probable unfinished texts, and gives the best finished ones. A text scores the sum
    * of its tokens' log-probabilities, the end-of-text token among them, divided by {@code
-   * length^lengthPenalty}, as in transformers. The options' processors and constraint count; its
-   * sampler, seed, stop strings and speculation do not.
+   * length^lengthPenalty}, as in transformers. The options' adapter, processors and constraint
+   * count; its sampler, seed, stop strings and speculation do not.
    *
    * @param width the most texts at a time, 1 to 64; 1 is greedy
    * @param lengthPenalty 1 for the mean, 0 for the sum, more for longer texts

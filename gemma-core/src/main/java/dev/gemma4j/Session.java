@@ -314,7 +314,8 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * A session with the same tokens that goes its own way; the common cache is shared, not copied.
+   * A session with the same tokens that goes its own way, with the same adapter; the common cache
+   * is shared, not copied.
    */
   public Session fork() {
     enter();
@@ -334,10 +335,15 @@ public final class Session implements AutoCloseable {
   public void save(Path path) throws IOException {
     enter();
     try {
-      SessionFile.write(path, gemma.fingerprint(), tokens(), cache, gemma.config());
+      SessionFile.write(path, fingerprint(), tokens(), cache, gemma.config());
     } finally {
       leave();
     }
+  }
+
+  /** What must be the same to go on with the keys and values. */
+  byte[] fingerprint() {
+    return SessionFile.withAdapter(gemma.fingerprint(), cache.adapter());
   }
 
   KvCache restore(int[] ids) {

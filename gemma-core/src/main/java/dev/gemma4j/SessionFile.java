@@ -3,6 +3,7 @@ package dev.gemma4j;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.Tensor;
+import dev.gemma4j.model.Adapter;
 import dev.gemma4j.model.KvCache;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.BufferedInputStream;
@@ -23,11 +24,12 @@ import java.util.Arrays;
 import java.util.zip.CRC32C;
 import java.util.zip.CheckedInputStream;
 import java.util.zip.CheckedOutputStream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A session in a file, whatever the layout of pages: big-endian {@code magic, version, fingerprint
- * of the model [32 bytes], positions, ids [positions]}, then per position and layer the key and the
- * value, each [numKvHeads, headDim] in f32, and the CRC-32C of all that.
+ * of model and adapter [32 bytes], positions, ids [positions]}, then per position and layer the key
+ * and the value, each [numKvHeads, headDim] in f32, and the CRC-32C of all that.
  */
 final class SessionFile {
   private static final long MAGIC = 0x67656d6d61345345L; // "gemma4SE"
@@ -38,16 +40,12 @@ final class SessionFile {
   private SessionFile() {}
 
   /**
-   * What tells models apart: shape, run-time type, names and samples of weights, and the pieces.
+   * What tells models apart: shape, run-time type, names and samples of weights, the adapter merged
+   * into them ("" for none), and the pieces.
    */
-  static byte[] fingerprint(Checkpoint checkpoint, String weights) {
-    MessageDigest digest;
-    try {
-      digest = MessageDigest.getInstance("SHA-256");
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException(e); // every JDK has it
-    }
-    update(digest, checkpoint.config() + weights);
+  static byte[] fingerprint(Checkpoint checkpoint, String weights, String merged) {
+    MessageDigest digest = sha256();
+    update(digest, checkpoint.config() + weights + merged);
     for (Tensor tensor : checkpoint.tensors()) {
       update(digest, tensor.name() + tensor.type() + tensor.shape());
       long size = tensor.data().byteSize();
@@ -64,6 +62,25 @@ final class SessionFile {
       update(digest, "no tokenizer");
     }
     return digest.digest();
+  }
+
+  /** What tells the sessions of one model apart. */
+  static byte[] withAdapter(byte[] model, @Nullable Adapter adapter) {
+    if (adapter == null) {
+      return model;
+    }
+    MessageDigest digest = sha256();
+    digest.update(model);
+    update(digest, adapter.id());
+    return digest.digest();
+  }
+
+  private static MessageDigest sha256() {
+    try {
+      return MessageDigest.getInstance("SHA-256");
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e); // every JDK has it
+    }
   }
 
   private static void update(MessageDigest digest, String text) {
@@ -143,7 +160,8 @@ final class SessionFile {
         throw malformed(path, "version", "" + version, "" + VERSION);
       }
       if (!Arrays.equals(in.readNBytes(32), fingerprint)) {
-        throw malformed(path, "fingerprint", "that of another model", "that of the loaded one");
+        throw malformed(
+            path, "fingerprint", "that of another model or adapter", "that of the loaded one");
       }
       int count = in.readInt();
       if (count < 0 || count > contextLength) {

@@ -70,9 +70,9 @@ class ScoreAndEmbedTest {
     float[] states = Goldens.floats(debug.get("after_final_norm")); // [ids, hidden]
     int hidden = states.length / ids.length;
     try (Gemma gemma = Goldens.load(model)) {
-      float[] mean = gemma.embedIds(List.of(ids), Pooling.MEAN, false).getFirst();
-      float[] last = gemma.embedIds(List.of(ids), Pooling.LAST, false).getFirst();
-      float[] unit = gemma.embedIds(List.of(ids), Pooling.LAST, true).getFirst();
+      float[] mean = gemma.embedIds(List.of(ids), Pooling.MEAN, false, null).getFirst();
+      float[] last = gemma.embedIds(List.of(ids), Pooling.LAST, false, null).getFirst();
+      float[] unit = gemma.embedIds(List.of(ids), Pooling.LAST, true, null).getFirst();
       double length = 0;
       for (float value : last) {
         length += value * value;
@@ -97,14 +97,14 @@ class ScoreAndEmbedTest {
       texts.add(random.ints(length, 3, 512).toArray());
     }
     try (Gemma gemma = Goldens.load(MODEL)) {
-      List<float[]> together = gemma.embedIds(texts, Pooling.MEAN, true);
+      List<float[]> together = gemma.embedIds(texts, Pooling.MEAN, true, null);
       for (int i = 0; i < texts.size(); i++) {
-        float[] alone = gemma.embedIds(List.of(texts.get(i)), Pooling.MEAN, true).getFirst();
+        float[] alone = gemma.embedIds(List.of(texts.get(i)), Pooling.MEAN, true, null).getFirst();
         assertThat(together.get(i)).containsExactly(alone, within(1e-5f));
       }
       assertThat(gemma.embed(List.of(), Pooling.LAST, true)).isEmpty();
       assertThat(gemma.embed("ab")).hasSize(64);
-      assertThatThrownBy(() -> gemma.embedIds(List.of(new int[9000]), Pooling.MEAN, true))
+      assertThatThrownBy(() -> gemma.embedIds(List.of(new int[9000]), Pooling.MEAN, true, null))
           .isInstanceOf(ContextLengthException.class);
     }
   }

@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Session;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -13,6 +14,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.DoubleSupplier;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -49,6 +51,7 @@ final class BenchCommand extends Command {
     }
     long start = System.nanoTime();
     try (Gemma gemma = model.load()) {
+      LoraAdapter adapter = model.adapter(gemma);
       double loadMs = (System.nanoTime() - start) / 1e6;
       int longest = prompts.stream().mapToInt(p -> p).max().orElse(0);
       int needed = Math.max(longest, DECODE_CONTEXT + tokens);
@@ -58,9 +61,9 @@ final class BenchCommand extends Command {
       }
       List<Map<String, Object>> prefill = new ArrayList<>();
       for (int length : prompts) {
-        prefill.add(speed(length, median(() -> prefill(gemma, length))));
+        prefill.add(speed(length, median(() -> prefill(gemma, adapter, length))));
       }
-      double decode = median(() -> decode(gemma));
+      double decode = median(() -> decode(gemma, adapter));
       long peakRss = peakRss(); // before the bandwidth's buffer adds to it
       double bandwidth = ReadBandwidth.gigabytesPerSecond(gemma.threads());
       Map<String, Object> report = new LinkedHashMap<>();
@@ -108,16 +111,16 @@ final class BenchCommand extends Command {
     return new Random(1).ints(count, 0, gemma.config().vocabSize()).toArray();
   }
 
-  private static double prefill(Gemma gemma, int length) {
-    try (Session session = gemma.newSession()) {
+  private static double prefill(Gemma gemma, @Nullable LoraAdapter adapter, int length) {
+    try (Session session = gemma.newSession(adapter)) {
       long start = System.nanoTime();
       session.append(ids(gemma, length));
       return length * 1e9 / (System.nanoTime() - start);
     }
   }
 
-  private double decode(Gemma gemma) {
-    try (Session session = gemma.newSession()) {
+  private double decode(Gemma gemma, @Nullable LoraAdapter adapter) {
+    try (Session session = gemma.newSession(adapter)) {
       int next = session.append(ids(gemma, DECODE_CONTEXT)).argmax();
       long start = System.nanoTime();
       for (int i = 0; i < tokens; i++) {

@@ -48,8 +48,10 @@ final class ChatCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
-    GenerationOptions chosen = checked(options::build);
+    checked(options::build);
     try (Gemma gemma = model.load()) {
+      options.adapter = model.adapter(gemma);
+      GenerationOptions chosen = options.build();
       if (jsonl) {
         Set<String> keys = new HashSet<>(GenerateOptions.KEYS);
         keys.add("messages");

@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Pooling;
 import java.io.IOException;
 import java.util.List;
@@ -51,19 +52,21 @@ final class EmbedCommand extends Command {
         };
     String whole = jsonl ? "" : argumentOrInput(text);
     try (Gemma gemma = model.load()) {
+      LoraAdapter adapter = model.adapter(gemma);
       if (jsonl) {
         return io.jsonLines(
             request -> {
               request.allow(Set.of("text"));
-              return embed(gemma, request.text("text"), how);
+              return embed(gemma, adapter, request.text("text"), how);
             });
       }
-      io.json(embed(gemma, whole, how));
+      io.json(embed(gemma, adapter, whole, how));
       return 0;
     }
   }
 
-  private Map<String, Object> embed(Gemma gemma, String text, Pooling how) {
-    return Map.of("embedding", gemma.embed(List.of(text), how, !raw).getFirst());
+  private Map<String, Object> embed(
+      Gemma gemma, @Nullable LoraAdapter adapter, String text, Pooling how) {
+    return Map.of("embedding", gemma.embed(List.of(text), how, !raw, adapter).getFirst());
   }
 }

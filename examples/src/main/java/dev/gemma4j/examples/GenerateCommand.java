@@ -57,6 +57,7 @@ final class GenerateCommand extends Command {
     try (Gemma gemma = model.load();
         Gemma draft = draftModel == null ? null : Gemma.load(draftModel)) {
       options.draft = draft == null ? null : Speculation.draftModel(draft, draftTokens);
+      options.adapter = model.adapter(gemma);
       GenerationOptions chosen = options.build();
       if (jsonl) {
         return io.jsonLines(

@@ -2,6 +2,7 @@ package dev.gemma4j.examples;
 
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Speculation;
 import dev.gemma4j.constraint.Constraint;
 import java.util.ArrayList;
@@ -84,6 +85,9 @@ final class GenerateOptions {
   /** Of a model that the command has loaded. */
   @Nullable Speculation draft;
 
+  /** Of the model that the command has loaded. */
+  @Nullable LoraAdapter adapter;
+
   @Option(names = "--seed", paramLabel = "N", description = "The same seed, the same text.")
   @Nullable Long seed;
 
@@ -116,6 +120,7 @@ final class GenerateOptions {
     merged.constraint = constraint.with(request);
     merged.lookup = request.integer("lookup", lookup);
     merged.draft = draft;
+    merged.adapter = adapter;
     merged.seed = request.longInteger("seed", seed);
     merged.stop = request.texts("stop", stop);
     merged.noBos = request.flag("noBos", noBos);
@@ -143,6 +148,9 @@ final class GenerateOptions {
       builder.speculation(Speculation.promptLookup(lookup));
     } else if (draft != null) {
       builder.speculation(draft);
+    }
+    if (adapter != null) {
+      builder.adapter(adapter);
     }
     Constraint limits = constraint.build();
     if (limits != null) {

@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Session;
 import dev.gemma4j.sampling.Logits;
 import java.io.IOException;
@@ -45,24 +46,26 @@ final class LogitsCommand extends Command {
       throw usage("expected token ids");
     }
     try (Gemma gemma = model.load()) {
+      LoraAdapter adapter = model.adapter(gemma);
       if (jsonl) {
         return io.jsonLines(
             request -> {
               request.allow(Set.of("ids", "all"));
-              return json(gemma, request.ids("ids"), request.flag("all", all));
+              return json(gemma, adapter, request.ids("ids"), request.flag("all", all));
             });
       }
       if (json) {
-        io.json(json(gemma, ids, all));
+        io.json(json(gemma, adapter, ids, all));
       } else {
-        print(gemma, ids);
+        print(gemma, adapter, ids);
       }
       return 0;
     }
   }
 
-  private static Map<String, Object> json(Gemma gemma, int[] ids, boolean all) {
-    try (Session session = gemma.newSession()) {
+  private static Map<String, Object> json(
+      Gemma gemma, @Nullable LoraAdapter adapter, int[] ids, boolean all) {
+    try (Session session = gemma.newSession(adapter)) {
       if (!all) {
         return Map.of("logits", session.append(ids).toArray());
       }
@@ -72,8 +75,8 @@ final class LogitsCommand extends Command {
     }
   }
 
-  private void print(Gemma gemma, int[] ids) {
-    try (Session session = gemma.newSession()) {
+  private void print(Gemma gemma, @Nullable LoraAdapter adapter, int[] ids) {
+    try (Session session = gemma.newSession(adapter)) {
       Logits logits = session.append(ids);
       float[] logProbabilities = logits.logSoftmax();
       IntStream.range(0, logits.size())

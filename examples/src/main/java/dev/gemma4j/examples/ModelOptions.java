@@ -4,6 +4,7 @@ import dev.gemma4j.Gemma;
 import dev.gemma4j.KernelType;
 import dev.gemma4j.KvType;
 import dev.gemma4j.LoadOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Memory;
 import dev.gemma4j.WeightType;
 import dev.gemma4j.loader.Checkpoint;
@@ -56,6 +57,18 @@ final class ModelOptions {
   @Option(names = "--context", paramLabel = "N", description = "Positions of a session at most.")
   @Nullable Integer context;
 
+  @Option(
+      names = "--adapter",
+      paramLabel = "DIR",
+      description = "A LoRA adapter (PEFT) to run the model with.")
+  @Nullable Path adapter;
+
+  @Option(
+      names = "--merge-adapter",
+      paramLabel = "DIR",
+      description = "A LoRA adapter (PEFT) to add to the weights when they are loaded.")
+  @Nullable Path mergedAdapter;
+
   /** The model's name for reports. */
   String name() {
     return model == null ? "demo" : model.toString();
@@ -67,6 +80,11 @@ final class ModelOptions {
       options = options.withProgress(progress);
       return model == null ? DemoModel.load(options) : Gemma.load(model, options);
     }
+  }
+
+  /** The adapter that was asked for, or null. */
+  @Nullable LoraAdapter adapter(Gemma gemma) throws IOException {
+    return adapter == null ? null : gemma.loadAdapter(adapter);
   }
 
   /** The tokenizer alone, of a model or of a SentencePiece file such as tokenizer.model. */
@@ -93,6 +111,9 @@ final class ModelOptions {
     }
     if (weights != null) {
       options = options.withWeights(choice("--weights", WeightType.class, weights));
+    }
+    if (mergedAdapter != null) {
+      options = options.withMergedAdapter(mergedAdapter);
     }
     if (memory != null) {
       options = options.withMemory(choice("--memory", Memory.class, memory));

@@ -7,6 +7,7 @@ import java.nio.channels.ClosedByInterruptException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -24,6 +25,12 @@ final class QuantizeCommand extends Command {
 
   @Option(names = "--threads", paramLabel = "N", description = "Threads that convert.")
   int threads = Runtime.getRuntime().availableProcessors();
+
+  @Option(
+      names = "--merge-adapter",
+      paramLabel = "DIR",
+      description = "A LoRA adapter (PEFT) to add to the weights.")
+  @Nullable Path mergedAdapter;
 
   @Parameters(index = "0", paramLabel = "IN", description = "A model's directory or file.")
   Path in = Path.of("");
@@ -45,7 +52,7 @@ final class QuantizeCommand extends Command {
       throw usage("OUT: found " + out + ", expected a name that ends in .gguf");
     }
     try (Progress progress = new Progress("Quantizing")) {
-      Quantizer.quantize(in, out, target, threads, progress);
+      Quantizer.quantize(in, mergedAdapter, out, target, threads, progress);
     } catch (ClosedByInterruptException e) {
       return INTERRUPTED;
     }

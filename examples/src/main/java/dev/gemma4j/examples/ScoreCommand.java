@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.Gemma;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Score;
 import dev.gemma4j.TokenLogProbabilities;
@@ -52,6 +53,7 @@ final class ScoreCommand extends Command {
     int[] ids = ids(idArguments);
     String whole = jsonl || ids.length > 0 ? "" : argumentOrInput(text);
     try (Gemma gemma = model.load()) {
+      LoraAdapter adapter = model.adapter(gemma);
       if (jsonl) {
         return io.jsonLines(
             request -> {
@@ -61,10 +63,12 @@ final class ScoreCommand extends Command {
               }
               return score(
                   gemma,
+                  adapter,
                   request.has("ids") ? request.ids("ids") : encode(gemma, request.text("text")));
             });
       }
-      Map<String, Object> result = score(gemma, ids.length > 0 ? ids : encode(gemma, whole));
+      Map<String, Object> result =
+          score(gemma, adapter, ids.length > 0 ? ids : encode(gemma, whole));
       if (json) {
         io.json(result);
       } else {
@@ -87,7 +91,7 @@ final class ScoreCommand extends Command {
   }
 
   /** Reads what exceeds the context in windows that overlap by half. */
-  private static Map<String, Object> score(Gemma gemma, int[] ids) {
+  private static Map<String, Object> score(Gemma gemma, @Nullable LoraAdapter adapter, int[] ids) {
     if (ids.length < 2) {
       throw new IllegalArgumentException(
           "ids: found " + ids.length + ", expected at least 2: the first is not scored");
@@ -98,7 +102,7 @@ final class ScoreCommand extends Command {
       int done = scored.size() + 1;
       int end = Math.min(ids.length, start + context);
       Prompt before = Prompt.ofIds(Arrays.copyOfRange(ids, start, done));
-      scored.addAll(gemma.score(before, Arrays.copyOfRange(ids, done, end), 0).tokens());
+      scored.addAll(gemma.score(before, Arrays.copyOfRange(ids, done, end), 0, adapter).tokens());
     }
     Score score = new Score(scored);
     double[] logprobs = scored.stream().mapToDouble(token -> token.chosen().value()).toArray();

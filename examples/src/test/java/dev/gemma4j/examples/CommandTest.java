@@ -73,6 +73,78 @@ class CommandTest {
 
   private static final String MODEL = "gemma-mqa-f32";
 
+  /** Made by make_adapters.py beside it. */
+  private static final Path ADAPTER =
+      Path.of("../gemma-core/src/test/resources/dev/gemma4j/lora/every");
+
+  @Test
+  void anAdapterIsSwitchedOnOrMerged(@TempDir Path directory) throws IOException {
+    String adapter = ADAPTER.toString();
+    String merged = directory.resolve("merged.gguf").toString();
+    assertThat(
+            run("", "quantize", model(), merged, "--type", "F32", "--merge-adapter", adapter)
+                .status())
+        .isZero();
+    JsonNode goldens = JSON.readTree(ADAPTER.resolve("goldens.json").toFile());
+    JsonNode prompt = goldens.get("prompts").get(2);
+    JsonNode sequence = goldens.get("sequence");
+    for (String[] options :
+        new String[][] {
+          {"--model", model(), "--adapter", adapter},
+          {"--model", model(), "--merge-adapter", adapter},
+          {"--model", merged}
+        }) {
+      JsonNode logits = json(object("ids", prompt.get("ids")), "logits", options).get("logits");
+      for (int i = 0; i < logits.size(); i++) {
+        assertThat(logits.get(i).doubleValue())
+            .isCloseTo(prompt.get("last_logits").get(i).doubleValue(), within(5e-3));
+      }
+      JsonNode score = json(object("ids", sequence.get("ids")), "score", options).get("logprobs");
+      for (int i = 0; i < score.size(); i++) {
+        assertThat(score.get(i).doubleValue())
+            .isCloseTo(sequence.get("logprobs").get(i).doubleValue(), within(2e-3));
+      }
+      ObjectNode request =
+          object(
+              "ids",
+              prompt.get("ids"),
+              "maxTokens",
+              prompt.get("greedy").size(),
+              "temperature",
+              0,
+              "ignoreEos",
+              true);
+      assertThat(json(request, "generate", options).get("ids")).isEqualTo(prompt.get("greedy"));
+      JsonNode vector = json(object("text", "a word"), "embed", options);
+      assertThat(vector).isNotEqualTo(json(object("text", "a word"), "embed", "--model", model()));
+    }
+  }
+
+  private static JsonNode json(ObjectNode request, String command, String... options)
+      throws IOException {
+    List<String> arguments = new ArrayList<>(List.of(command, "--jsonl"));
+    arguments.addAll(List.of(options));
+    Result result = run(request + "\n", arguments.toArray(String[]::new));
+    assertThat(result.err()).isEmpty();
+    assertThat(result.status()).isZero();
+    return result.json();
+  }
+
+  @Test
+  void anAdapterThatDoesNotFitIsTold(@TempDir Path directory) throws IOException {
+    String config = Files.readString(ADAPTER.resolve("adapter_config.json"));
+    Files.writeString(
+        directory.resolve("adapter_config.json"),
+        config.replace("\"use_dora\": false", "\"use_dora\": true"));
+    for (String option : new String[] {"--adapter", "--merge-adapter"}) {
+      Result result = run("", "generate", "--model", model(), option, directory.toString(), "a");
+      assertThat(result.status()).isEqualTo(1);
+      assertThat(result.err())
+          .contains("adapter_config.json: use_dora: found true")
+          .hasLineCount(1);
+    }
+  }
+
   private static String model() {
     return resource(MODEL).toString();
   }

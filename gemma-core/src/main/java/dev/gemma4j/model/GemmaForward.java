@@ -34,6 +34,7 @@ public final class GemmaForward {
   private final Kernels kernels;
   private final WorkerPool pool;
   private final Scratch[] scratch;
+  private final AdapterPass adapters;
   private final float embeddingScale;
   private final float attentionScale;
   private final float[] inverseFrequencies; // [headDim / 2]
@@ -80,6 +81,7 @@ public final class GemmaForward {
     for (int i = 0; i < scratch.length; i++) {
       scratch[i] = new Scratch();
     }
+    this.adapters = new AdapterPass(kernels, pool, scratch);
     this.embeddingScale = (float) Math.sqrt(config.hiddenSize());
     this.attentionScale = (float) (1 / Math.sqrt(config.headDim()));
     this.inverseFrequencies = new float[config.headDim() / 2];
@@ -101,6 +103,7 @@ public final class GemmaForward {
     }
     batch = newBatch;
     nextLayer = 0;
+    adapters.begin(newBatch);
     embed(newBatch, n);
   }
 
@@ -119,9 +122,9 @@ public final class GemmaForward {
     }
     Weights.Layer layer = weights.layers().get(l);
     rmsNorm(layer.attentionNorm(), n);
-    attention(layer, l, batch, n); // x += Wo softmax(q kᵀ / √headDim) v
+    attention(l, batch, n); // x += Wo softmax(q kᵀ / √headDim) v
     rmsNorm(layer.mlpNorm(), n);
-    mlp(layer, n); // x += Wdown (gelu(Wgate h) ⊙ Wup h)
+    mlp(l, n); // x += Wdown (gelu(Wgate h) ⊙ Wup h)
     return true;
   }
 
@@ -144,16 +147,17 @@ public final class GemmaForward {
     rows(n, i -> kernels.rmsNorm(a.x, i * hidden, scale, config.rmsNormEps(), a.h, i * hidden));
   }
 
-  private void attention(Weights.Layer layer, int l, Batch batch, int n) {
+  private void attention(int l, Batch batch, int n) {
     int headDim = config.headDim();
     int half = headDim / 2;
     int heads = config.numHeads();
     int kvHeads = config.numKvHeads();
+    adapters.compress(l, a.h, Projection.QUERY, Projection.KEY, Projection.VALUE);
     pool.run(
         (part, parts) -> {
-          matmul(layer.query(), a.h, n, a.q, part, parts);
-          matmul(layer.key(), a.h, n, a.k, part, parts);
-          matmul(layer.value(), a.h, n, a.v, part, parts);
+          project(l, Projection.QUERY, a.h, n, a.q, part, parts);
+          project(l, Projection.KEY, a.h, n, a.k, part, parts);
+          project(l, Projection.VALUE, a.h, n, a.v, part, parts);
         });
     rows(
         n,
@@ -168,7 +172,8 @@ public final class GemmaForward {
           row.cache().put(l, row.position(), a.k, a.v, i * kvHeads * headDim);
         });
     pool.run((part, parts) -> attend(l, batch, n, part, parts));
-    pool.run((part, parts) -> matmul(layer.output(), a.attention, n, a.h, part, parts));
+    adapters.compress(l, a.attention, Projection.OUTPUT);
+    pool.run((part, parts) -> project(l, Projection.OUTPUT, a.attention, n, a.h, part, parts));
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
@@ -195,19 +200,21 @@ public final class GemmaForward {
     }
   }
 
-  private void mlp(Weights.Layer layer, int n) {
+  private void mlp(int l, int n) {
     int intermediate = config.intermediateSize();
+    adapters.compress(l, a.h, Projection.GATE, Projection.UP);
     pool.run(
         (part, parts) -> {
-          matmul(layer.gate(), a.h, n, a.gate, part, parts);
-          matmul(layer.up(), a.h, n, a.up, part, parts);
+          project(l, Projection.GATE, a.h, n, a.gate, part, parts);
+          project(l, Projection.UP, a.h, n, a.up, part, parts);
           int from = split(intermediate, part, parts, ALIGN);
           int to = split(intermediate, part + 1, parts, ALIGN);
           for (int i = 0; i < n; i++) {
             kernels.geglu(a.gate, a.up, i * intermediate + from, to - from);
           }
         });
-    pool.run((part, parts) -> matmul(layer.down(), a.gate, n, a.h, part, parts));
+    adapters.compress(l, a.gate, Projection.DOWN);
+    pool.run((part, parts) -> project(l, Projection.DOWN, a.gate, n, a.h, part, parts));
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
@@ -244,6 +251,15 @@ public final class GemmaForward {
       logitRows = new float[size];
     }
     return logitRows;
+  }
+
+  /** The part's share of y = W x, and of what adapters add to it. */
+  private void project(int l, Projection p, float[] x, int n, float[] y, int part, int parts) {
+    Matrix w = weights.layers().get(l).matrix(p);
+    matmul(w, x, n, y, part, parts);
+    int from = split(w.rows(), part, parts, ALIGN);
+    int to = split(w.rows(), part + 1, parts, ALIGN);
+    adapters.expand(l, p, y, w.rows(), from, to, part);
   }
 
   private void matmul(Matrix w, float[] x, int n, float[] y, int part, int parts) {

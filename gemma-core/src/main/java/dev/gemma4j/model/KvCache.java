@@ -7,6 +7,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Iterator;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Keys and values of one sequence, in off-heap pages of {@link #PAGE_SIZE} positions that are
@@ -19,19 +20,25 @@ public final class KvCache implements AutoCloseable {
   public static final int PAGE_SIZE = 32;
 
   private final KvPool pool;
+  private final @Nullable Adapter adapter;
   private final Shape shape;
   private Page[] pages = new Page[0];
   private MemorySegment[] segments = new MemorySegment[0];
 
-  /** An empty cache. */
-  public KvCache(KvPool pool) {
+  /**
+   * An empty cache.
+   *
+   * @param adapter what all its keys and values are computed with, or null
+   */
+  public KvCache(KvPool pool, @Nullable Adapter adapter) {
     this.pool = pool;
+    this.adapter = adapter;
     this.shape = pool.shape();
   }
 
   /** A cache whose pages are all the same one: where to write what nobody reads. */
   static KvCache sink(Shape shape, int positions) {
-    KvCache sink = new KvCache(new KvPool(shape, 0, false));
+    KvCache sink = new KvCache(new KvPool(shape, 0, false), null);
     sink.segments = new MemorySegment[(positions + PAGE_SIZE - 1) / PAGE_SIZE];
     Arrays.fill(sink.segments, Arena.ofAuto().allocate(shape.pageBytes, 64));
     return sink;
@@ -103,13 +110,13 @@ public final class KvCache implements AutoCloseable {
    * @return the positions that need not be computed, fewer than there are ids
    */
   public int reuse(int[] ids) {
-    pool.find(ids).forEach(this::append);
+    pool.find(adapter, ids).forEach(this::append);
     return pages.length * PAGE_SIZE;
   }
 
   /** Leaves the full pages to later prompts that begin with the same tokens. */
   public void remember(int[] tokens, int length) {
-    pool.remember(tokens, length / PAGE_SIZE, pages);
+    pool.remember(adapter, tokens, length / PAGE_SIZE, pages);
   }
 
   private void append(Page page) {
@@ -134,7 +141,7 @@ public final class KvCache implements AutoCloseable {
 
   /** A cache with the same content; pages are shared until one side writes. */
   public KvCache fork() {
-    KvCache fork = new KvCache(pool);
+    KvCache fork = new KvCache(pool, adapter);
     for (Page page : pages) {
       pool.retain(page);
     }
@@ -165,6 +172,11 @@ public final class KvCache implements AutoCloseable {
   /** Where the KV head's keys and values of a layer lie in each page. */
   KvLayout layout(int layer, int kvHead) {
     return shape.layout(layer, kvHead);
+  }
+
+  /** What the rows of this sequence run with, or null. */
+  public @Nullable Adapter adapter() {
+    return adapter;
   }
 
   MemorySegment[] segments() {

@@ -13,9 +13,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The pages of all sequences of a model: counts them against a limit, and remembers full ones by
- * the tokens that they and all pages before them hold, so that a prompt that begins like an earlier
- * one need not be computed again. Remembered pages that no sequence uses make room, the one used
- * least recently first, when a page is needed.
+ * the tokens that they and all pages before them hold, and the adapter that computed them, so that
+ * a prompt that begins like an earlier one need not be computed again. Remembered pages that no
+ * sequence uses make room, the one used least recently first, when a page is needed.
  */
 public final class KvPool {
   private final KvCache.Shape shape;
@@ -74,8 +74,8 @@ public final class KvPool {
     }
   }
 
-  /** A page's tokens and the node of the page before it. */
-  private record Key(@Nullable Node before, List<Integer> tokens) {}
+  /** A page's adapter ("" for none) and tokens, and the node of the page before it. */
+  private record Key(String adapter, @Nullable Node before, List<Integer> tokens) {}
 
   /** A remembered page. Compared by identity. */
   private static final class Node {
@@ -157,11 +157,11 @@ public final class KvPool {
   }
 
   /** The pages that hold the beginning of a prompt, retained; at least one token is left over. */
-  synchronized List<Page> find(int[] ids) {
+  synchronized List<Page> find(@Nullable Adapter adapter, int[] ids) {
     List<Node> path = new ArrayList<>();
     Node node = null;
     for (int end = KvCache.PAGE_SIZE; end < ids.length; end += KvCache.PAGE_SIZE) {
-      node = nodes.get(key(node, ids, end));
+      node = nodes.get(key(adapter, node, ids, end));
       if (node == null) {
         break;
       }
@@ -177,14 +177,14 @@ public final class KvPool {
   }
 
   /** Remembers a sequence's full pages, the tokens of which are given from the beginning. */
-  synchronized void remember(int[] tokens, int full, Page[] held) {
+  synchronized void remember(@Nullable Adapter adapter, int[] tokens, int full, Page[] held) {
     if (!remember) {
       return;
     }
     List<Node> path = new ArrayList<>();
     Node node = null;
     for (int i = 0; i < full; i++) {
-      Key key = key(node, tokens, (i + 1) * KvCache.PAGE_SIZE);
+      Key key = key(adapter, node, tokens, (i + 1) * KvCache.PAGE_SIZE);
       Node known = nodes.get(key);
       if (known == null) {
         if (held[i].remembered) {
@@ -208,7 +208,9 @@ public final class KvPool {
     }
   }
 
-  private static Key key(@Nullable Node before, int[] ids, int end) {
-    return new Key(before, Arrays.stream(ids, end - KvCache.PAGE_SIZE, end).boxed().toList());
+  // By the adapter's content, so that a page does not keep its memory, and it may be loaded again.
+  private static Key key(@Nullable Adapter adapter, @Nullable Node before, int[] ids, int end) {
+    List<Integer> tokens = Arrays.stream(ids, end - KvCache.PAGE_SIZE, end).boxed().toList();
+    return new Key(adapter == null ? "" : adapter.id(), before, tokens);
   }
 }

@@ -3,10 +3,12 @@ package dev.gemma4j.model;
 import dev.gemma4j.kernel.Matrix;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Adapter.LowRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Predicate;
@@ -127,6 +129,54 @@ public final class WeightConverter {
           }
         });
     return accepted.get() ? result : null;
+  }
+
+  /** W + BA in f32, newly allocated in the arena. */
+  public static Matrix merge(Matrix source, LowRank update, Arena arena, WorkerPool pool) {
+    int cols = source.cols();
+    int rank = update.rank();
+    float[][] a = new float[rank][cols];
+    for (int k = 0; k < rank; k++) {
+      update.a().type().dequantize(update.a().data(), (long) k * cols, a[k], 0, cols);
+    }
+    Matrix result = allocate(source, TensorType.F32, arena);
+    pool.split(
+        source.rows(),
+        (from, to) -> {
+          float[] row = new float[cols];
+          float[] sum = new float[cols];
+          float[] b = new float[rank];
+          for (int r = from; r < to; r++) {
+            source.type().dequantize(source.data(), (long) r * cols, row, 0, cols);
+            update.b().type().dequantize(update.b().data(), (long) r * rank, b, 0, rank);
+            Arrays.fill(sum, 0);
+            for (int k = 0; k < rank; k++) {
+              multiplyAdd(b[k], a[k], sum);
+            }
+            multiplyAdd(1, sum, row);
+            encode(row, TensorType.F32, result.data(), r * result.rowBytes());
+          }
+        });
+    return result;
+  }
+
+  /** {@code y += s * x}. */
+  private static void multiplyAdd(float s, float[] x, float[] y) {
+    for (int i = 0; i < y.length; i++) {
+      y[i] = Math.fma(s, x[i], y[i]);
+    }
+  }
+
+  /**
+   * The type in which a matrix that was stored in another runs once it has changed: the one that it
+   * would run in, if rows can be encoded in that.
+   */
+  static TensorType encodable(TensorType stored) {
+    return switch (stored) {
+      case F32, F16, BF16, Q8_0, Q4_0 -> stored;
+      case Q5_0, IQ4_NL, MXFP4 -> TensorType.Q8_0;
+      case Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS -> TensorType.F16;
+    };
   }
 
   /** The same matrix in the arena. */

@@ -35,6 +35,18 @@ public record Weights(GemmaConfig config, Matrix embedding, List<Layer> layers, 
       Matrix gate,
       Matrix up,
       Matrix down) {
+    Matrix matrix(Projection projection) {
+      return switch (projection) {
+        case QUERY -> query;
+        case KEY -> key;
+        case VALUE -> value;
+        case OUTPUT -> output;
+        case GATE -> gate;
+        case UP -> up;
+        case DOWN -> down;
+      };
+    }
+
     List<Matrix> matrices() {
       return List.of(query, key, value, output, gate, up, down);
     }

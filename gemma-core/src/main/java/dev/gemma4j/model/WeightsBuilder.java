@@ -7,6 +7,7 @@ import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.Tensor;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Adapter.LowRank;
 import dev.gemma4j.model.Weights.Layer;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -22,6 +23,7 @@ import org.jspecify.annotations.Nullable;
 public final class WeightsBuilder {
   private final Checkpoint checkpoint;
   private final @Nullable TensorType type;
+  private final @Nullable Adapter adapter;
   private final boolean copy;
   private final Kernels kernels;
   private final Arena arena;
@@ -29,6 +31,7 @@ public final class WeightsBuilder {
 
   /**
    * @param type the type of all matrices, or null for the stored ones as far as kernels know them
+   * @param adapter to add to the matrices, or null
    * @param copy whether nothing of the checkpoint is needed once the weights are built
    * @param kernels for which the matrices are packed
    * @param arena owns what is converted, packed or copied
@@ -36,12 +39,14 @@ public final class WeightsBuilder {
   public WeightsBuilder(
       Checkpoint checkpoint,
       @Nullable TensorType type,
+      @Nullable Adapter adapter,
       boolean copy,
       Kernels kernels,
       Arena arena,
       WorkerPool pool) {
     this.checkpoint = checkpoint;
     this.type = type;
+    this.adapter = adapter;
     this.copy = copy;
     this.kernels = kernels;
     this.arena = arena;
@@ -101,10 +106,15 @@ public final class WeightsBuilder {
               + type);
     }
     try {
-      Matrix converted =
-          type == null
-              ? WeightConverter.runnable(stored, arena, pool)
-              : WeightConverter.convert(stored, type, arena, pool);
+      LowRank update = adapter == null ? null : adapter.of(name);
+      Matrix converted;
+      if (update != null) {
+        converted = merge(stored, update);
+      } else if (type == null) {
+        converted = WeightConverter.runnable(stored, arena, pool);
+      } else {
+        converted = WeightConverter.convert(stored, type, arena, pool);
+      }
       Matrix packed = kernels.pack(converted, arena, pool);
       if (packed == stored && copy) {
         packed = WeightConverter.copy(stored, arena, pool);
@@ -116,6 +126,21 @@ public final class WeightsBuilder {
     } catch (InternalError | IllegalStateException e) { // the latter from a worker
       checkpoint.checkFiles();
       throw e;
+    }
+  }
+
+  private Matrix merge(Matrix stored, LowRank update) {
+    TensorType target = type == null ? WeightConverter.encodable(stored.type()) : type;
+    if (target == TensorType.F32) {
+      return WeightConverter.merge(stored, update, arena, pool);
+    }
+    try (Arena temporary = Arena.ofShared()) {
+      Matrix sum = WeightConverter.merge(stored, update, temporary, pool);
+      if (type != null) {
+        return WeightConverter.convert(sum, target, arena, pool);
+      }
+      Matrix result = WeightConverter.convertIfFits(sum, target, arena, pool);
+      return result == null ? WeightConverter.copy(sum, arena, pool) : result;
     }
   }
 }

@@ -42,7 +42,7 @@ record Contents(
 
   /** Everything that must agree between config, tensors and tokenizer, for all formats. */
   void check() throws MalformedFileException {
-    for (Map.Entry<String, List<Long>> entry : expectedShapes().entrySet()) {
+    for (Map.Entry<String, List<Long>> entry : shapes(config).entrySet()) {
       checkShape(entry.getKey(), entry.getValue());
     }
     if (tensors.containsKey(HEAD)) {
@@ -85,7 +85,8 @@ record Contents(
     throw Malformed.of(weights, field, "no such tensor", "one of shape " + shape);
   }
 
-  private Map<String, List<Long>> expectedShapes() {
+  /** Every tensor that a model has, by its canonical name. */
+  static Map<String, List<Long>> shapes(GemmaConfig config) {
     long hidden = config.hiddenSize();
     long query = (long) config.numHeads() * config.headDim();
     long keyValue = (long) config.numKvHeads() * config.headDim();

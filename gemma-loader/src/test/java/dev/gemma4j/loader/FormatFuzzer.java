@@ -9,8 +9,9 @@ import java.util.Arrays;
 import java.util.Locale;
 
 /**
- * Opens a model of which one file is any bytes: it must work, or be refused in one line. For
- * coverage-guided fuzzing; {@link FormatFuzzerTest} runs the seeds and all inputs that once failed.
+ * Opens a model or an adapter of which one file is any bytes: it must work, or be refused in one
+ * line. For coverage-guided fuzzing; {@link FormatFuzzerTest} runs the seeds and all inputs that
+ * once failed.
  */
 public final class FormatFuzzer {
   /** Which file is the input; the others of the model are in order. */
@@ -20,7 +21,9 @@ public final class FormatFuzzer {
     CKPT("model.ckpt"),
     CONFIG("config.json"),
     SENTENCEPIECE("tokenizer.model"),
-    TOKENIZER_JSON("tokenizer.json");
+    TOKENIZER_JSON("tokenizer.json"),
+    ADAPTER_CONFIG("adapter_config.json"),
+    ADAPTER_MODEL("adapter_model.safetensors");
 
     final String file;
 
@@ -62,10 +65,14 @@ public final class FormatFuzzer {
     Path opened =
         switch (format) {
           case SAFETENSORS, GGUF, CKPT -> file;
-          case CONFIG, SENTENCEPIECE, TOKENIZER_JSON -> directory;
+          case CONFIG, SENTENCEPIECE, TOKENIZER_JSON, ADAPTER_CONFIG, ADAPTER_MODEL -> directory;
         };
     try {
       Files.write(file, input);
+      if (format == Format.ADAPTER_CONFIG || format == Format.ADAPTER_MODEL) {
+        useAdapter(directory);
+        return true;
+      }
       try (Checkpoint checkpoint = Checkpoint.open(opened)) {
         use(checkpoint);
         return true;
@@ -78,6 +85,19 @@ public final class FormatFuzzer {
         throw new AssertionError("not one short line that names the file: " + message, e);
       }
       return false;
+    }
+  }
+
+  private static void useAdapter(Path directory) throws IOException {
+    GemmaConfig shape = HuggingFaceConfig.read(Json.read(directory.resolve("config.json")));
+    try (PeftAdapter adapter = PeftAdapter.open(directory, shape)) {
+      for (PeftAdapter.Update update : adapter.updates()) {
+        float[] row = new float[Math.toIntExact(update.b().shape().getLast())];
+        update.b().read(0, row, 0, row.length);
+        if (!Float.isFinite(update.scale()) || !Float.isFinite(row[0])) {
+          throw new AssertionError("not finite: " + update);
+        }
+      }
     }
   }
 

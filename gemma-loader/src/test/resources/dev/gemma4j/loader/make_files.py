@@ -234,6 +234,25 @@ def tokenizer_json(tokenizer):
     }
 
 
+def make_adapter():
+    """A LoRA adapter of the model, as PEFT saves it."""
+    config = json.dumps({
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "use_dora": False,
+        "fan_in_fan_out": False, "init_lora_weights": True, "modules_to_save": None,
+        "r": 2, "lora_alpha": 3, "use_rslora": True, "target_modules": ["q_proj", "down_proj"],
+        "rank_pattern": {"mlp.down_proj": 1}, "alpha_pattern": {"q_proj": 4.5}}).encode()
+    random = numpy.random.default_rng(3)
+    weights = {}
+    for module, rows, cols, rank in [("self_attn.q_proj", HEADS * HEAD_DIM, HIDDEN, 2),
+                                     ("mlp.down_proj", HIDDEN, MLP, 1)]:
+        name = f"base_model.model.model.layers.0.{module}.lora_"
+        weights[name + "A.weight"] = random.standard_normal([rank, cols]).astype("<f2")
+        weights[name + "B.weight"] = random.standard_normal([rows, rank]).astype("<f2")
+    for path, data in [("adapter_config", config), ("adapter_model", safetensors(weights))]:
+        write("fuzz/base/" + path + (".json" if path[-1] == "g" else ".safetensors"), data)
+        write("fuzz/" + path + "/model", data)
+
+
 def main():
     random = numpy.random.default_rng(1)
     weights = {name: random.standard_normal(shape).astype("<f2")
@@ -258,6 +277,7 @@ def main():
     write("fuzz/tokenizer_json/bpe",
           json.dumps(tokenizer_json(tokenizer), separators=(",", ":")).encode())
     make_ckpts()
+    make_adapter()
     os.makedirs("fuzz/sentencepiece", exist_ok=True)
     shutil.copy(MODEL, "fuzz/sentencepiece/bpe")
 
