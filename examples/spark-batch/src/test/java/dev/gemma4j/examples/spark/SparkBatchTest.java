@@ -36,7 +36,6 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** Jobs on a cluster of two executors, which are JVMs of their own. */
 class SparkBatchTest {
-  private static final String CLUSTER = "local-cluster[2,1,1024]";
   private static final int ROWS = 40;
 
   @TempDir static Path directory;
@@ -61,9 +60,12 @@ class SparkBatchTest {
 
   private static Map<String, String> configuration() {
     return Map.of(
-        "spark.master", CLUSTER,
+        "spark.master", "local-cluster[2,1,1024]",
         "spark.executor.extraClassPath", System.getProperty("java.class.path"),
         "spark.executor.cores", "1",
+        "spark.executor.extraJavaOptions", "-XX:+UseSerialGC", // and no code generation: for speed
+        "spark.sql.codegen.wholeStage", "false",
+        "spark.sql.codegen.factoryMode", "NO_CODEGEN",
         "spark.log.level", "ERROR",
         "spark.sql.shuffle.partitions", "2",
         "spark.ui.enabled", "false");
