@@ -3,6 +3,7 @@ package dev.gemma4j.examples;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Session;
+import dev.gemma4j.kernel.ReadBandwidth;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -65,7 +66,7 @@ final class BenchCommand extends Command {
       }
       double decode = median(() -> decode(gemma, adapter));
       long peakRss = peakRss(); // before the bandwidth's buffer adds to it
-      double bandwidth = ReadBandwidth.gigabytesPerSecond(gemma.threads());
+      double bandwidth = ReadBandwidth.measure(gemma.threads());
       Map<String, Object> report = new LinkedHashMap<>();
       report.put("model", model.name());
       report.put("weights", gemma.weights());

@@ -3,6 +3,7 @@ package dev.gemma4j.bench;
 import dev.gemma4j.kernel.KernelProvider;
 import dev.gemma4j.kernel.Kernels;
 import dev.gemma4j.kernel.Matrix;
+import dev.gemma4j.kernel.ReadBandwidth;
 import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.TensorType;
@@ -34,7 +35,14 @@ import picocli.CommandLine.Option;
 final class KernelGuard implements Callable<Integer> {
   private static final String FLOORS = "kernel-floors.properties";
   private static final List<TensorType> TYPES =
-      List.of(TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0, TensorType.Q4_0);
+      List.of(
+          TensorType.F32,
+          TensorType.F16,
+          TensorType.BF16,
+          TensorType.Q8_0,
+          TensorType.Q4_0,
+          TensorType.Q4_K,
+          TensorType.Q6_K);
   private static final int COLS = 2048;
   private static final long BUFFER = 256L << 20; // beyond the caches
   private static final int SAMPLE = 8 << 20; // bytes read in one sample
@@ -92,7 +100,7 @@ final class KernelGuard implements Callable<Integer> {
               "read",
               true,
               SAMPLE,
-              () -> MachineLimit.read(one, buffer.asSlice(walk.next() * SAMPLE, SAMPLE))));
+              () -> ReadBandwidth.read(one, buffer.asSlice(walk.next() * SAMPLE, SAMPLE))));
       probes.add(
           new Probe("fma", false, MachineLimit.fma(one, 0.5f), () -> MachineLimit.fma(one, 0.5f)));
       for (TensorType type : TYPES) {

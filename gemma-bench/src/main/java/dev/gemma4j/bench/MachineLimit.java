@@ -1,56 +1,54 @@
 package dev.gemma4j.bench;
 
+import dev.gemma4j.kernel.ReadBandwidth;
 import dev.gemma4j.kernel.WorkerPool;
-import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.concurrent.Callable;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.LongVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
 
 /** What the machine can do at most, by the same means that the kernels have. */
-final class MachineLimit {
-  private static final VectorSpecies<Long> L = LongVector.SPECIES_PREFERRED;
+@Command(
+    name = "MachineLimit",
+    mixinStandardHelpOptions = true,
+    description = "Prints the read bandwidth and the FMA peak of this machine.")
+final class MachineLimit implements Callable<Integer> {
   private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
-  private static final int CHUNK = 1 << 20;
   private static final int FMA_STEPS = 1 << 17;
   private static final int CHAINS = 12;
+  private static final int PASSES = 1000; // 2 to 4 s
 
-  private MachineLimit() {}
+  @Option(names = "--threads", description = "default: one per processor")
+  private int threads = Runtime.getRuntime().availableProcessors();
 
-  /** Reads the buffer once, each member of the pool its own run of whole MiB. */
-  static long read(WorkerPool pool, MemorySegment buffer) {
-    long[] sums = new long[pool.size() * 16];
-    long chunks = buffer.byteSize() / CHUNK;
-    pool.run(
-        (part, parts) -> {
-          long sum = 0;
-          for (long c = chunks * part / parts; c < chunks * (part + 1) / parts; c++) {
-            sum += read(buffer, c * CHUNK);
-          }
-          sums[part * 16] = sum;
-        });
-    long sum = 0;
-    for (long s : sums) {
-      sum += s;
-    }
-    return sum;
+  public static void main(String... args) {
+    System.exit(new CommandLine(new MachineLimit()).execute(args));
   }
 
-  private static long read(MemorySegment buffer, long at) {
-    LongVector a = LongVector.zero(L), b = a, c = a, d = a;
-    int step = L.vectorByteSize();
-    for (int i = 0; i < CHUNK; i += 4 * step) {
-      a = a.add(load(buffer, at + i));
-      b = b.add(load(buffer, at + i + step));
-      c = c.add(load(buffer, at + i + 2 * step));
-      d = d.add(load(buffer, at + i + 3 * step));
-    }
-    return a.add(b).add(c.add(d)).reduceLanes(VectorOperators.ADD);
+  @Override
+  public Integer call() {
+    System.out.printf(Locale.ROOT, "read=%.2f GB/s%n", ReadBandwidth.measure(threads));
+    System.out.printf(Locale.ROOT, "fma=%.2f GFLOP/s%n", fmaPeak(threads));
+    return 0;
   }
 
-  private static LongVector load(MemorySegment buffer, long at) {
-    return LongVector.fromMemorySegment(L, buffer, at, ByteOrder.LITTLE_ENDIAN);
+  /** The median of some passes, in GFLOP/s. */
+  private static double fmaPeak(int threads) {
+    double[] rates = new double[PASSES];
+    try (WorkerPool pool = WorkerPool.start(threads, "fma")) {
+      for (int pass = 0; pass < PASSES; pass++) {
+        long start = System.nanoTime();
+        double flops = fma(pool, 0.5f);
+        rates[pass] = flops / (System.nanoTime() - start);
+      }
+    }
+    Arrays.sort(rates);
+    return rates[PASSES / 2];
   }
 
   /** Multiply-adds on registers alone; returns the floating-point operations done. */

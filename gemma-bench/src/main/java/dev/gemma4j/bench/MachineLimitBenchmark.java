@@ -1,5 +1,6 @@
 package dev.gemma4j.bench;
 
+import dev.gemma4j.kernel.ReadBandwidth;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.concurrent.TimeUnit;
@@ -31,7 +32,7 @@ public class MachineLimitBenchmark {
   @Benchmark
   public long readBandwidth(BenchmarkPool threads, Buffer buffer, Rates rates) {
     rates.add(buffer.data.byteSize(), 0);
-    return MachineLimit.read(threads.pool, buffer.data);
+    return ReadBandwidth.read(threads.pool, buffer.data);
   }
 
   @Benchmark

@@ -11,12 +11,13 @@ import java.util.Map;
 import java.util.SplittableRandom;
 
 /**
- * Random weights in any of the stored types, as fast as a disk takes them: a pool of 16 MiB is made
- * once for each type and spread, and every tensor is a walk round it from a place of its own.
+ * Random weights in any type that runs as stored, as fast as a disk takes them: a pool of 16 MiB is
+ * made once for each type and spread, and every tensor is a walk round it from a place of its own.
  * Uniform, not normal: speed does not depend on the values, and the sums behave alike.
  */
 final class RandomWeights {
   private static final int POOL_BYTES = 16 << 20;
+  private static final double MEAN_SCALE = 47.5; // of a block's part, an integer from 32 to 63
 
   private final SplittableRandom random;
   private final Map<Kind, ByteBuffer> pools = new HashMap<>();
@@ -99,11 +100,43 @@ final class RandomWeights {
       }
       case Q4_0 -> {
         pool.putShort(scale(std, 16 / Math.sqrt(12)));
-        for (int i = 0; i < 16; i += 8) {
-          pool.putLong(random.nextLong());
+        putRandom(pool, 16);
+      }
+      case Q4_K -> {
+        // value = d * scale * q - dmin * min: equal scales and minima and dmin = 7.5 d centre it
+        short d = scale(std, MEAN_SCALE * 16 / Math.sqrt(12));
+        pool.putShort(d);
+        pool.putShort(Float.floatToFloat16(7.5f * Float.float16ToFloat(d)));
+        putScales(pool);
+        putRandom(pool, 128);
+      }
+      case Q6_K -> {
+        putRandom(pool, 128 + 64);
+        for (int i = 0; i < 16; i++) {
+          pool.put((byte) random.nextInt(32, 64));
         }
+        pool.putShort(scale(std, MEAN_SCALE * 64 / Math.sqrt(12)));
       }
       default -> throw new IllegalArgumentException("cannot write " + type);
+    }
+  }
+
+  /** Eight scales of 6 bits and minima equal to them, packed as Q4_K has them. */
+  private void putScales(ByteBuffer pool) {
+    int[] scales = random.ints(8, 32, 64).toArray();
+    for (int pass = 0; pass < 2; pass++) { // the scales' bytes, then the minima's
+      for (int i = 0; i < 4; i++) {
+        pool.put((byte) (scales[i] | scales[i + 4] >> 4 << 6));
+      }
+    }
+    for (int i = 4; i < 8; i++) {
+      pool.put((byte) (scales[i] & 15 | scales[i] << 4));
+    }
+  }
+
+  private void putRandom(ByteBuffer pool, int bytes) {
+    for (int i = 0; i < bytes; i += Long.BYTES) {
+      pool.putLong(random.nextLong());
     }
   }
 

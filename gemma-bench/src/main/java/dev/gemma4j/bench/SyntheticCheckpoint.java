@@ -37,7 +37,14 @@ final class SyntheticCheckpoint implements Callable<Integer> {
   private static final Set<TensorType> SAFETENSORS =
       EnumSet.of(TensorType.F32, TensorType.F16, TensorType.BF16);
   private static final Set<TensorType> GGUF =
-      EnumSet.of(TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0, TensorType.Q4_0);
+      EnumSet.of(
+          TensorType.F32,
+          TensorType.F16,
+          TensorType.BF16,
+          TensorType.Q8_0,
+          TensorType.Q4_0,
+          TensorType.Q4_K,
+          TensorType.Q6_K);
 
   // picocli sets it before it calls.
   @Spec private CommandSpec spec = CommandSpec.create();
@@ -51,7 +58,9 @@ final class SyntheticCheckpoint implements Callable<Integer> {
       description = "2b, 7b or tiny; the vocabulary's size is the tokenizer's")
   private Preset preset = Preset.TINY;
 
-  @Option(names = "--type", description = "F32, F16, BF16 (default); GGUF also Q8_0, Q4_0")
+  @Option(
+      names = "--type",
+      description = "F32, F16, BF16 (default); GGUF also Q8_0, Q4_0, Q4_K, Q6_K")
   private TensorType type = TensorType.BF16;
 
   @Option(
@@ -70,7 +79,7 @@ final class SyntheticCheckpoint implements Callable<Integer> {
   enum Preset {
     GEMMA_2B(2048, 18, 8, 1, 256, 16384),
     GEMMA_7B(3072, 28, 16, 16, 256, 24576),
-    TINY(64, 2, 4, 1, 32, 256);
+    TINY(256, 2, 4, 1, 64, 512); // rows of whole Q4_K blocks
 
     private final int hidden;
     private final int layers;

@@ -30,7 +30,9 @@ class SyntheticCheckpointTest {
     "model.F16.gguf,   F16",
     "model.BF16.gguf,  BF16",
     "model.Q8_0.gguf,  Q8_0",
-    "model.Q4_0.gguf,  Q4_0"
+    "model.Q4_0.gguf,  Q4_0",
+    "model.Q4_K.gguf,  Q4_K",
+    "model.Q6_K.gguf,  Q6_K"
   })
   void sameSeedGivesTheSameFile(String name, String type) throws Exception {
     Path first = directory.resolve("first").resolve(name);
@@ -49,7 +51,9 @@ class SyntheticCheckpointTest {
     "model.F16.gguf,   F16",
     "model.BF16.gguf,  BF16",
     "model.Q8_0.gguf,  Q8_0",
-    "model.Q4_0.gguf,  Q4_0"
+    "model.Q4_0.gguf,  Q4_0",
+    "model.Q4_K.gguf,  Q4_K",
+    "model.Q6_K.gguf,  Q6_K"
   })
   void loadsAndGenerates(String name, String type) throws Exception {
     Path model = directory.resolve(name);

@@ -198,6 +198,8 @@ public final class GgufWriter {
         "general.file_type",
         switch (type) { // enum llama_ftype
           case Q8_0 -> 7L;
+          case Q4_K -> 14L;
+          case Q6_K -> 18L;
           case BF16 -> 32L;
           default -> (long) ggmlType(type);
         });
@@ -266,6 +268,8 @@ public final class GgufWriter {
       case F16 -> 1;
       case Q4_0 -> 2;
       case Q8_0 -> 8;
+      case Q4_K -> 12;
+      case Q6_K -> 14;
       case BF16 -> 30;
       default -> throw new IllegalArgumentException("cannot write " + type);
     };

@@ -1,0 +1,89 @@
+package dev.gemma4j.kernel;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import jdk.incubator.vector.LongVector;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorSpecies;
+
+/**
+ * How fast this machine reads memory, by the same means that the kernels have: what bounds the
+ * decoding of one sequence.
+ */
+public final class ReadBandwidth {
+  private static final long BYTES = 1L << 30; // beyond any last-level cache
+  private static final int PASSES = 9;
+  private static final int CHUNK = 1 << 20;
+
+  private ReadBandwidth() {}
+
+  /** The median of some passes over a gigabyte, each thread reading its own part; in GB/s. */
+  public static double measure(int threads) {
+    double[] rates = new double[PASSES];
+    try (Arena arena = Arena.ofShared();
+        WorkerPool pool = WorkerPool.start(threads, "bandwidth")) {
+      MemorySegment buffer = arena.allocate(BYTES, 64).fill((byte) 1);
+      read(pool, buffer); // the JIT's turn
+      for (int pass = 0; pass < PASSES; pass++) {
+        long start = System.nanoTime();
+        read(pool, buffer);
+        rates[pass] = (double) BYTES / (System.nanoTime() - start);
+      }
+    }
+    Arrays.sort(rates);
+    return rates[PASSES / 2];
+  }
+
+  /**
+   * Reads a buffer once, each member of the pool its own run of whole MiB.
+   *
+   * @return a sum of all that was read, so that nothing of it can be left out
+   */
+  public static long read(WorkerPool pool, MemorySegment buffer) {
+    boolean vectors = KernelProvider.vectorAvailable();
+    long[] sums = new long[pool.size() * 16]; // a cache line or two for each
+    pool.run(
+        (part, parts) -> {
+          long chunks = buffer.byteSize() / CHUNK;
+          long sum = 0;
+          for (long c = chunks * part / parts; c < chunks * (part + 1) / parts; c++) {
+            sum += vectors ? Vectors.sum(buffer, c * CHUNK) : sum(buffer.asSlice(c * CHUNK, CHUNK));
+          }
+          sums[part * 16] = sum;
+        });
+    return Arrays.stream(sums).sum();
+  }
+
+  /** One sum and nothing else in the loop, so that the JIT vectorises it. */
+  private static long sum(MemorySegment chunk) {
+    long sum = 0;
+    for (int i = 0; i < CHUNK / Long.BYTES; i++) {
+      sum += chunk.get(ValueLayout.JAVA_LONG_UNALIGNED, (long) i * Long.BYTES);
+    }
+    return sum;
+  }
+
+  /** Apart, so that a JVM without the module does not touch it. */
+  private static final class Vectors {
+    private static final VectorSpecies<Long> L = LongVector.SPECIES_PREFERRED;
+
+    static long sum(MemorySegment buffer, long at) {
+      LongVector a = LongVector.zero(L), b = a, c = a, d = a;
+      int step = L.vectorByteSize();
+      for (int i = 0; i < CHUNK; i += 4 * step) {
+        a = a.add(load(buffer, at + i));
+        b = b.add(load(buffer, at + i + step));
+        c = c.add(load(buffer, at + i + 2 * step));
+        d = d.add(load(buffer, at + i + 3 * step));
+      }
+      return a.add(b).add(c.add(d)).reduceLanes(VectorOperators.ADD);
+    }
+
+    private static LongVector load(MemorySegment buffer, long at) {
+      return LongVector.fromMemorySegment(L, buffer, at, ByteOrder.LITTLE_ENDIAN);
+    }
+  }
+}
