@@ -1,5 +1,6 @@
 package dev.gemma4j.examples.spark;
 
+import dev.gemma4j.KernelType;
 import dev.gemma4j.KvType;
 import dev.gemma4j.WeightType;
 import dev.gemma4j.constraint.Constraints;
@@ -115,6 +116,12 @@ final class Main implements Callable<Integer> {
   int context;
 
   @Option(
+      names = "--kernels",
+      defaultValue = "AUTO",
+      description = "Which arithmetic: ${COMPLETION-CANDIDATES}.")
+  KernelType kernels = KernelType.AUTO;
+
+  @Option(
       names = "--chat",
       description = "Take prompts as a user's messages; for instruction-tuned models.")
   boolean chat;
@@ -219,7 +226,7 @@ final class Main implements Callable<Integer> {
     require(system.isEmpty() || chat, "--system", "nothing without --chat", system);
     Settings settings =
         new Settings(
-            new ModelSettings(model, weights, kv, context),
+            new ModelSettings(model, weights, kv, context, kernels),
             chat,
             system,
             maxTokens,

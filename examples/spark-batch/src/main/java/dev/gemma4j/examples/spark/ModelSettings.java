@@ -1,5 +1,6 @@
 package dev.gemma4j.examples.spark;
 
+import dev.gemma4j.KernelType;
 import dev.gemma4j.KvType;
 import dev.gemma4j.LoadOptions;
 import dev.gemma4j.WeightType;
@@ -12,13 +13,14 @@ import org.jspecify.annotations.Nullable;
  * @param path as executors see it; null for the demo model
  * @param context the most positions of a row; 0 for what the model was made for
  */
-record ModelSettings(@Nullable String path, WeightType weights, KvType kv, int context)
+record ModelSettings(
+    @Nullable String path, WeightType weights, KvType kv, int context, KernelType kernels)
     implements Serializable {
   LoadOptions loadOptions(Resources resources) {
     LoadOptions options = LoadOptions.defaults().withKvMemory(resources.kvMemory());
     if (resources.threads() != 0) {
       options = options.withThreads(resources.threads());
     }
-    return options.withWeights(weights).withKv(kv).withContextLength(context);
+    return options.withWeights(weights).withKv(kv).withContextLength(context).withKernels(kernels);
   }
 }
