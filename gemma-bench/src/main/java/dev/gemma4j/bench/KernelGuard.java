@@ -24,9 +24,9 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
 /**
- * Fails when a matrix product falls below the stored fraction of what the machine can do. Kernels
- * and limits take turns in samples of about a millisecond and the best of each counts, so other
- * work on the machine disturbs the ratio little.
+ * Fails when a matrix product falls below the stored fraction of what the machine can do. Type by
+ * type, kernels and limits take turns in samples of about a millisecond and the best of each
+ * counts, so other work on the machine disturbs the ratio little.
  */
 @Command(
     name = "KernelGuard",
@@ -63,15 +63,15 @@ final class KernelGuard implements Callable<Integer> {
   /** Something to time, and the best it has done. */
   private static final class Probe {
     final String name;
+    final String unit;
     final double work; // in one sample: bytes or floating-point operations
-    final boolean memory;
     final Runnable sample;
     double best;
 
-    Probe(String name, boolean memory, double work, Runnable sample) {
+    Probe(String name, String unit, double work, Runnable sample) {
       this.name = name;
+      this.unit = unit;
       this.work = work;
-      this.memory = memory;
       this.sample = sample;
     }
 
@@ -90,28 +90,42 @@ final class KernelGuard implements Callable<Integer> {
   public Integer call() throws IOException {
     Kernels kernels =
         kernelsName.equals("scalar") ? KernelProvider.scalar() : KernelProvider.vector();
-    List<Probe> probes = new ArrayList<>();
-    try (WorkerPool one = WorkerPool.start(1, "guard");
-        Arena arena = Arena.ofShared()) {
-      MemorySegment buffer = arena.allocate(BUFFER, 64).fill((byte) 1);
-      Walk walk = new Walk(BUFFER / SAMPLE);
-      probes.add(
-          new Probe(
-              "read",
-              true,
-              SAMPLE,
-              () -> ReadBandwidth.read(one, buffer.asSlice(walk.next() * SAMPLE, SAMPLE))));
-      probes.add(
-          new Probe("fma", false, MachineLimit.fma(one, 0.5f), () -> MachineLimit.fma(one, 0.5f)));
+    List<Measured> all = new ArrayList<>();
+    try (WorkerPool one = WorkerPool.start(1, "guard")) {
       for (TensorType type : TYPES) {
-        probes.add(decode(kernels, one, matrix(type, (int) (BUFFER / type.byteSize(COLS)), arena)));
-        probes.add(prefill(kernels, one, matrix(type, BATCH_ROWS, arena)));
-      }
-      for (int i = 0; i < rounds; i++) {
-        probes.forEach(Probe::run);
+        try (Arena arena = Arena.ofShared()) {
+          all.addAll(measure(kernels, type, one, arena));
+        }
       }
     }
-    return report(probes);
+    return report(all);
+  }
+
+  /** A product, its rate and that of what limits it. */
+  private record Measured(Probe kernel, Probe limit) {
+    double share() {
+      return kernel.best / limit.best;
+    }
+  }
+
+  private List<Measured> measure(Kernels kernels, TensorType type, WorkerPool one, Arena arena) {
+    MemorySegment buffer = arena.allocate(BUFFER, 64).fill((byte) 1);
+    Walk walk = new Walk(BUFFER / SAMPLE);
+    Probe read =
+        new Probe(
+            "read",
+            "GB/s",
+            SAMPLE,
+            () -> ReadBandwidth.read(one, buffer.asSlice(walk.next() * SAMPLE, SAMPLE)));
+    Probe fma =
+        new Probe("fma", "GFLOP/s", MachineLimit.fma(one, 0.5f), () -> MachineLimit.fma(one, 0.5f));
+    int rows = (int) (BUFFER / type.byteSize(COLS));
+    Probe decode = decode(kernels, one, matrix(type, rows, arena), arena);
+    Probe prefill = prefill(kernels, one, matrix(type, BATCH_ROWS, arena), arena);
+    for (int i = 0; i < rounds; i++) {
+      List.of(read, fma, decode, prefill).forEach(Probe::run);
+    }
+    return List.of(new Measured(decode, read), new Measured(prefill, fma));
   }
 
   private static Matrix matrix(TensorType type, int rows, Arena arena) {
@@ -120,15 +134,15 @@ final class KernelGuard implements Callable<Integer> {
     return new Matrix(type, rows, COLS, data);
   }
 
-  private Probe decode(Kernels kernels, WorkerPool one, Matrix stored) {
-    Matrix w = kernels.pack(stored, Arena.ofAuto(), one);
+  private Probe decode(Kernels kernels, WorkerPool one, Matrix stored, Arena arena) {
+    Matrix w = kernels.pack(stored, arena, one);
     int rows = (int) (SAMPLE / w.rowBytes()) / Kernels.ROW_GROUP * Kernels.ROW_GROUP;
     float[] x = new RandomWeights(1).floats(COLS, 0, 1);
     float[] y = new float[w.rows()];
     Walk walk = new Walk(w.rows() / rows);
     return new Probe(
         "decode." + w.type(),
-        true,
+        "GB/s",
         rows * w.rowBytes(),
         () -> {
           int from = (int) walk.next() * rows;
@@ -136,13 +150,13 @@ final class KernelGuard implements Callable<Integer> {
         });
   }
 
-  private Probe prefill(Kernels kernels, WorkerPool one, Matrix stored) {
-    Matrix w = kernels.pack(stored, Arena.ofAuto(), one);
+  private Probe prefill(Kernels kernels, WorkerPool one, Matrix stored, Arena arena) {
+    Matrix w = kernels.pack(stored, arena, one);
     float[] x = new RandomWeights(1).floats(COLS * BATCH, 0, 1);
     float[] y = new float[BATCH_ROWS * BATCH];
     return new Probe(
         "prefill." + w.type(),
-        false,
+        "GFLOP/s",
         2.0 * BATCH_ROWS * COLS * BATCH,
         () -> kernels.matmul(w, 0, BATCH_ROWS, x, BATCH, y, BATCH_ROWS, scratch));
   }
@@ -162,37 +176,34 @@ final class KernelGuard implements Callable<Integer> {
     }
   }
 
-  private int report(List<Probe> probes) throws IOException {
+  private int report(List<Measured> all) throws IOException {
     Properties floors = floors();
     Properties measured = new Properties();
-    double read = probes.get(0).best;
-    double fma = probes.get(1).best;
     boolean low = false;
-    System.out.printf("%-14s %8s %8s %7s %7s%n", "kernel", "rate", "", "share", "floor");
-    for (Probe probe : probes) {
-      double share = probe.best / (probe.memory ? read : fma);
-      String key = kernelsName + "." + probe.name;
+    System.out.printf(
+        "%-14s %8s %8s %8s %7s %7s%n", "kernel", "rate", "limit", "", "share", "floor");
+    for (Measured each : all) {
+      Probe kernel = each.kernel();
+      String key = kernelsName + "." + kernel.name;
       double floor = Double.parseDouble(floors.getProperty(key, "0"));
-      low |= share < floor;
-      measured.setProperty(key, String.format(Locale.ROOT, "%.2f", 0.8 * share));
+      low |= each.share() < floor;
+      measured.setProperty(key, String.format(Locale.ROOT, "%.2f", 0.8 * each.share()));
       System.out.printf(
           Locale.ROOT,
-          "%-14s %8.1f %8s %6.0f%% %6.0f%%%s%n",
-          probe.name,
-          probe.best,
-          probe.memory ? "GB/s" : "GFLOP/s",
-          100 * share,
+          "%-14s %8.1f %8.1f %8s %6.0f%% %6.0f%%%s%n",
+          kernel.name,
+          kernel.best,
+          each.limit().best,
+          kernel.unit,
+          100 * each.share(),
           100 * floor,
-          share < floor ? "  TOO LOW" : "");
+          each.share() < floor ? "  TOO LOW" : "");
     }
     if (!write.toString().isEmpty()) {
-      Properties all = floors;
-      measured.remove(kernelsName + ".read");
-      measured.remove(kernelsName + ".fma");
-      all.putAll(measured);
+      floors.putAll(measured);
       Files.write(
           write,
-          all.entrySet().stream().map(e -> e.getKey() + "=" + e.getValue()).sorted().toList());
+          floors.entrySet().stream().map(e -> e.getKey() + "=" + e.getValue()).sorted().toList());
       return 0;
     }
     return low ? 1 : 0;
