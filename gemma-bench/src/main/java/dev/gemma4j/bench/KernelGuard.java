@@ -47,7 +47,7 @@ final class KernelGuard implements Callable<Integer> {
   private static final long BUFFER = 256L << 20; // beyond the caches
   private static final int SAMPLE = 8 << 20; // bytes read in one sample
   private static final int BATCH = 256;
-  private static final int BATCH_ROWS = 64; // of weights in one sample with a batch
+  private static final int BATCH_ROWS = 256; // of weights in one sample with a batch
 
   @Option(names = "--rounds", description = "samples of each (default 600)")
   private int rounds = 600;

@@ -8,6 +8,9 @@ import java.util.Arrays;
  * The kernels as plain loops: what the vector ones are checked against, and the way without them.
  */
 final class ScalarKernels implements Kernels {
+  /** Positions whose scores are computed together. */
+  private static final int RUN = 256;
+
   private static final float GELU_INNER = (float) Math.sqrt(2 / Math.PI);
 
   @Override
@@ -18,25 +21,28 @@ final class ScalarKernels implements Kernels {
   @Override
   public void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
-    int cols = w.cols();
-    float[] row = scratch.panel(cols);
-    for (int r = from; r < to; r++) {
-      w.type().dequantize(w.data(), (long) r * cols, row, 0, cols);
-      for (int b = 0; b < batch; b++) {
-        y[b * yStride + r] = dot(row, 0, x, b * cols, cols);
-      }
+    if (batch > 1) {
+      ScalarMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+    } else if (w.packed()) {
+      RowGroups.matvec(w, from, to, x, y, scratch);
+    } else {
+      ScalarMatmul.matvec(w, from, to, x, y, scratch);
     }
   }
 
   @Override
   public Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
-    return w;
+    return RowGroups.serves(w.type()) ? RowGroups.pack(w, arena, pool) : w;
   }
 
   @Override
   public void embed(Matrix w, int row, float scale, float[] out, int outOffset) {
     int cols = w.cols();
-    w.type().dequantize(w.data(), (long) row * cols, out, outOffset, cols);
+    if (w.packed()) {
+      RowGroups.unpackRow(w, row, out, outOffset);
+    } else {
+      w.type().dequantize(w.data(), (long) row * cols, out, outOffset, cols);
+    }
     for (int i = 0; i < cols; i++) {
       out[outOffset + i] *= scale;
     }
@@ -82,40 +88,44 @@ final class ScalarKernels implements Kernels {
       Scratch scratch) {
     int headDim = layout.headDim();
     int pageSize = layout.pageSize();
-    int count = (length + pageSize - 1) / pageSize;
-    int stride = count * pageSize;
-    float[] scores = scratch.scores(heads * stride); // what lies beyond length is not used
-    float[] rows = scratch.panel(headDim * pageSize);
-    Arrays.fill(scores, 0, heads * stride, 0);
-    Arrays.fill(out, qOffset, qOffset + heads * headDim, 0);
-    for (int i = 0; i < count; i++) {
-      layout.readKeys(pages[i], rows);
-      for (int h = 0; h < heads; h++) {
+    int run = Math.max(1, RUN / pageSize); // pages whose keys are taken together
+    float[] page = scratch.panel(headDim * pageSize);
+    float[][] rows = scratch.rows(Math.max(headDim, pageSize), Math.max(headDim, run * pageSize));
+    float[] scores = scratch.scores(heads * length);
+    float[] sums = scratch.sums(1, Math.max(headDim, run * pageSize))[0];
+    for (int first = 0; first < length; first += run * pageSize) {
+      int n = Math.min(run * pageSize, length - first);
+      for (int p = 0; p < n; p += pageSize) {
+        layout.readKeys(pages[(first + p) / pageSize], page);
         for (int d = 0; d < headDim; d++) {
-          float x = q[qOffset + h * headDim + d];
-          multiplyAdd(x, rows, d * pageSize, scores, h * stride + i * pageSize, pageSize);
+          System.arraycopy(page, d * pageSize, rows[d], p, pageSize);
         }
+      }
+      for (int h = 0; h < heads; h++) {
+        Arrays.fill(sums, 0, n, 0);
+        ScalarMatmul.addRows(rows, 0, headDim, q, qOffset + h * headDim, sums, n);
+        System.arraycopy(sums, 0, scores, h * length + first, n);
       }
     }
     for (int h = 0; h < heads; h++) {
-      softmax(scores, h * stride, length, scale);
+      softmax(scores, h * length, length, scale);
     }
-    for (int i = 0; i < count; i++) {
-      int n = Math.min(pageSize, length - i * pageSize);
-      layout.readValues(pages[i], n, rows);
-      for (int h = 0; h < heads; h++) {
-        for (int p = 0; p < n; p++) {
-          float x = scores[h * stride + i * pageSize + p];
-          multiplyAdd(x, rows, p * headDim, out, qOffset + h * headDim, headDim);
-        }
+    for (int first = 0; first < length; first += pageSize) {
+      int n = Math.min(pageSize, length - first);
+      layout.readValues(pages[first / pageSize], n, page);
+      for (int p = 0; p < n; p++) {
+        System.arraycopy(page, p * headDim, rows[p], 0, headDim);
       }
-    }
-  }
-
-  /** {@code y += a * x}. */
-  private static void multiplyAdd(float a, float[] x, int xAt, float[] y, int yAt, int n) {
-    for (int i = 0; i < n; i++) {
-      y[yAt + i] = Math.fma(a, x[xAt + i], y[yAt + i]);
+      for (int h = 0; h < heads; h++) {
+        int target = qOffset + h * headDim;
+        if (first == 0) {
+          Arrays.fill(sums, 0, headDim, 0);
+        } else {
+          System.arraycopy(out, target, sums, 0, headDim);
+        }
+        ScalarMatmul.addRows(rows, 0, n, scores, h * length + first, sums, headDim);
+        System.arraycopy(sums, 0, out, target, headDim);
+      }
     }
   }
 

@@ -8,6 +8,12 @@ public final class Scratch {
   private float[] panel = new float[0];
   private float[] scores = new float[0];
   private float[] input = new float[0];
+  private float[][] rows = new float[0][];
+  private float[][] sums = new float[0][];
+  private short[] shorts = new short[0];
+  private int[] ints = new int[0];
+  private int[] bits = new int[0];
+  private MemorySegment bitSegment = MemorySegment.NULL;
   private MemorySegment aligned = MemorySegment.NULL;
 
   /** At least {@code size} floats for dequantised weights or a permuted input. */
@@ -33,6 +39,56 @@ public final class Scratch {
       scores = new float[Math.max(size, 2 * scores.length)];
     }
     return scores;
+  }
+
+  /** At least {@code count} arrays of at least {@code size} floats each. */
+  float[][] rows(int count, int size) {
+    rows = grown(rows, count, size);
+    return rows;
+  }
+
+  /** More of these. */
+  float[][] sums(int count, int size) {
+    sums = grown(sums, count, size);
+    return sums;
+  }
+
+  private static float[][] grown(float[][] arrays, int count, int size) {
+    if (arrays.length >= count && arrays[0].length >= size) {
+      return arrays;
+    }
+    int longest = arrays.length == 0 ? size : Math.max(size, arrays[0].length);
+    return new float[Math.max(count, arrays.length)][longest];
+  }
+
+  /** At least {@code size} shorts for weights as stored. */
+  short[] shorts(int size) {
+    if (shorts.length < size) {
+      shorts = new short[size];
+    }
+    return shorts;
+  }
+
+  /** At least {@code size} ints for weights as stored. */
+  int[] ints(int size) {
+    if (ints.length < size) {
+      ints = new int[size];
+    }
+    return ints;
+  }
+
+  /** At least {@code size} ints for the bits of floats. */
+  int[] bits(int size) {
+    if (bits.length < size) {
+      bits = new int[size];
+      bitSegment = MemorySegment.ofArray(bits);
+    }
+    return bits;
+  }
+
+  /** The array of {@link #bits}. */
+  MemorySegment bitSegment() {
+    return bitSegment;
   }
 
   /**
