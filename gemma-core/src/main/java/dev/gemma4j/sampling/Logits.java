@@ -65,11 +65,12 @@ public final class Logits {
 
   private double logSumExp() {
     float max = values[argmax()];
-    double sum = 0;
-    for (float value : values) {
-      sum += Math.exp(value - max);
-    }
-    return max + Math.log(sum);
+    return max + Math.log(Softmax.sum(values, max, 1));
+  }
+
+  /** The scores themselves. */
+  float[] values() {
+    return values;
   }
 
   /** A copy. */

@@ -117,31 +117,39 @@ public final class LogitsProcessors {
 
   private static void keepTypical(Logits logits, float mass) {
     float[] logs = logits.logSoftmax();
-    double entropy = 0;
-    for (float log : logs) {
-      double p = Math.exp(log);
-      entropy -= p > 0 ? p * log : 0;
+    double entropy = Softmax.entropy(logs);
+    long[] order = new long[256]; // those that may be kept, the most typical first once sorted
+    int size = 0;
+    double held = 0;
+    double seen = Double.NEGATIVE_INFINITY;
+    // Looks further by turns, as usually few tokens are enough and sorting all takes long.
+    for (double reach = 1; held < mass * (1 + 1e-9) && seen < reach; ) {
+      for (int id = 0; id < logs.length; id++) {
+        float distance = (float) Math.abs(-logs[id] - entropy); // its bits sort as it does
+        if (distance <= reach && distance > seen) {
+          if (size == order.length) {
+            order = Arrays.copyOf(order, 2 * size);
+          }
+          order[size++] = (long) Float.floatToRawIntBits(distance) << 32 | id;
+          held += Math.exp(logs[id]);
+        }
+      }
+      seen = reach;
+      reach = reach < 32 ? 2 * reach : Double.POSITIVE_INFINITY;
     }
-    // A number for each token, whose order is that of the distances and then of the ids: a quarter
-    // of a million boxed ids would take longer to sort than a small model takes for a token.
-    long[] order = new long[logs.length];
-    for (int id = 0; id < logs.length; id++) {
-      float distance = (float) Math.abs(-logs[id] - entropy); // its bits sort as it does
-      order[id] = (long) Float.floatToRawIntBits(distance) << 32 | id;
-    }
-    Arrays.sort(order);
-    boolean[] kept = new boolean[logs.length];
+    Arrays.sort(order, 0, size);
+    float[] kept = new float[size];
+    int count = 0;
     double sum = 0;
-    for (int i = 0; i < order.length && sum < mass; i++) {
-      int id = (int) order[i];
+    for (; count < size && sum < mass; count++) {
+      int id = (int) order[count];
       double p = Math.exp(logs[id]);
-      kept[id] = p > 0;
+      kept[count] = p > 0 ? logits.get(id) : Float.NEGATIVE_INFINITY;
       sum += p;
     }
-    for (int id = 0; id < logs.length; id++) {
-      if (!kept[id]) {
-        logits.set(id, Float.NEGATIVE_INFINITY);
-      }
+    Arrays.fill(logits.values(), Float.NEGATIVE_INFINITY);
+    for (int i = 0; i < count; i++) {
+      logits.set((int) order[i], kept[i]);
     }
   }
 

@@ -147,27 +147,35 @@ public final class Samplers {
             : Double.NEGATIVE_INFINITY;
     double total = 0;
     if (topK == 0 && topP < 1) {
-      double[] masses = new double[MASSES];
-      for (int i = 0; i < n; i++) {
-        double depth = (max - logits.get(i)) * invT;
-        double p = Math.exp(-depth);
-        total += p;
-        masses[(int) Math.min(depth * MASSES_PER_NAT, MASSES - 1)] += p;
-      }
-      floor = Math.max(floor, max - depth(masses, topP * total) * temperature - 1e-3);
+      total = Softmax.sum(logits.values(), max, invT);
+      double depth = depth(logits.values(), max, invT, topP * total);
+      floor = Math.max(floor, max - depth * temperature - 1e-3);
     }
     long[] candidates = candidates(logits, topK, floor);
     return choose(candidates, logits, max, invT, total, topK, topP, minP, random);
   }
 
-  /** How far below the best, in nats, the most probable tokens reach so much mass for sure. */
-  private static double depth(double[] masses, double mass) {
+  /**
+   * How far below the best, in nats, the most probable tokens reach so much mass for sure. Looks
+   * deeper by turns, as usually few tokens are enough and exponentials of all take long.
+   */
+  private static double depth(float[] logits, float max, double invT, double mass) {
     double enough = mass * (1 + 1e-9); // sums in another order differ by their rounding
-    double held = 0;
-    for (int i = 0; i < masses.length - 1; i++) {
-      held += masses[i];
-      if (held >= enough) {
-        return (i + 1) / MASSES_PER_NAT;
+    double[] masses = new double[MASSES];
+    double seen = Double.NEGATIVE_INFINITY;
+    for (double reach = 4; seen < MASSES / MASSES_PER_NAT; seen = reach, reach *= 2) {
+      for (float logit : logits) {
+        double depth = (max - logit) * invT;
+        if (depth <= reach && depth > seen) {
+          masses[(int) Math.min(depth * MASSES_PER_NAT, MASSES - 1)] += Math.exp(-depth);
+        }
+      }
+      double held = 0;
+      for (int i = 0; i < masses.length - 1; i++) {
+        held += masses[i];
+        if (held >= enough) {
+          return (i + 1) / MASSES_PER_NAT;
+        }
       }
     }
     return Double.POSITIVE_INFINITY;
@@ -175,10 +183,7 @@ public final class Samplers {
 
   /** Draws from the full distribution without storing it. */
   private static int walk(Logits logits, float max, double invT, RandomGenerator random) {
-    double sum = 0;
-    for (int i = 0; i < logits.size(); i++) {
-      sum += Math.exp((logits.get(i) - max) * invT);
-    }
+    double sum = Softmax.sum(logits.values(), max, invT);
     double left = random.nextDouble() * sum;
     int last = 0;
     for (int i = 0; i < logits.size(); i++) {
