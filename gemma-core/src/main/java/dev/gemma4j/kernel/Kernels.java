@@ -1,5 +1,6 @@
 package dev.gemma4j.kernel;
 
+import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
@@ -13,6 +14,9 @@ public interface Kernels {
 
   /** Rows at whose multiples the work on a matrix may be split. */
   int ROW_GROUP = 16;
+
+  /** Whether {@link #pack} makes a copy of matrices of this type. */
+  boolean packs(TensorType type);
 
   /**
    * The matrix in the layout that these kernels read fastest, or itself where that is the stored

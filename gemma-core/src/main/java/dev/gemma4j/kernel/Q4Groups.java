@@ -65,10 +65,7 @@ final class Q4Groups {
         groups,
         (from, to) -> {
           for (int g = from; g < to; g++) {
-            int last = Math.min(w.rows(), (g + 1) * LANES);
-            for (int row = g * LANES; row < last; row++) {
-              packRow(w, row, target, g * groupBytes(w), row - g * LANES);
-            }
+            packGroup(w, g, target);
           }
         });
     return new Matrix(TensorType.Q4_0, w.rows(), w.cols(), target, true);
@@ -78,17 +75,28 @@ final class Q4Groups {
     return w.cols() / BLOCK * GROUP_BLOCK_BYTES;
   }
 
-  private static void packRow(Matrix w, int row, MemorySegment target, long to, int lane) {
-    MemorySegment data = w.data();
-    long from = row * w.rowBytes();
+  /** Block by block, so that what is written follows what was written before. */
+  private static void packGroup(Matrix w, int group, MemorySegment target) {
+    int first = group * LANES;
+    int rows = Math.min(LANES, w.rows() - first);
+    long from = first * w.rowBytes();
+    long to = group * groupBytes(w);
     for (int b = 0; b < w.cols() / BLOCK; b++, from += 18, to += GROUP_BLOCK_BYTES) {
-      long first = data.get(LONG, from + 2);
-      long second = data.get(LONG, from + 10);
+      packBlock(w.data(), from, w.rowBytes(), rows, target, to);
+    }
+  }
+
+  /** Short, and so compiled early in a load. */
+  private static void packBlock(
+      MemorySegment data, long from, long rowBytes, int rows, MemorySegment target, long to) {
+    for (int lane = 0; lane < rows; lane++, from += rowBytes) {
+      long low = data.get(LONG, from + 2);
+      long high = data.get(LONG, from + 10);
       long at = to + (long) lane * Integer.BYTES;
-      target.set(INT, at, pairs(first & NIBBLES));
-      target.set(INT, at + VECTOR, pairs(second & NIBBLES));
-      target.set(INT, at + 2 * VECTOR, pairs(first >>> 4 & NIBBLES));
-      target.set(INT, at + 3 * VECTOR, pairs(second >>> 4 & NIBBLES));
+      target.set(INT, at, pairs(low & NIBBLES));
+      target.set(INT, at + VECTOR, pairs(high & NIBBLES));
+      target.set(INT, at + 2 * VECTOR, pairs(low >>> 4 & NIBBLES));
+      target.set(INT, at + 3 * VECTOR, pairs(high >>> 4 & NIBBLES));
       target.set(SHORT, to + 4 * VECTOR + (long) lane * Short.BYTES, data.get(SHORT, from));
     }
   }

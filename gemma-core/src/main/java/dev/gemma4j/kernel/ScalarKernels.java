@@ -1,5 +1,6 @@
 package dev.gemma4j.kernel;
 
+import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -31,8 +32,13 @@ final class ScalarKernels implements Kernels {
   }
 
   @Override
+  public boolean packs(TensorType type) {
+    return RowGroups.serves(type);
+  }
+
+  @Override
   public Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
-    return RowGroups.serves(w.type()) ? RowGroups.pack(w, arena, pool) : w;
+    return packs(w.type()) ? RowGroups.pack(w, arena, pool) : w;
   }
 
   @Override

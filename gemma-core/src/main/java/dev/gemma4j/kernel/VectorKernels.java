@@ -64,8 +64,13 @@ final class VectorKernels implements Kernels {
   }
 
   @Override
+  public boolean packs(TensorType type) {
+    return type == TensorType.Q4_0;
+  }
+
+  @Override
   public Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
-    return w.type() == TensorType.Q4_0 ? Q4Groups.pack(w, arena, pool) : w;
+    return packs(w.type()) ? Q4Groups.pack(w, arena, pool) : w;
   }
 
   @Override

@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -21,6 +22,16 @@ import org.jspecify.annotations.Nullable;
  * converted.
  */
 public final class WeightsBuilder {
+  private static final List<String> MATRICES =
+      List.of(
+          "self_attn.q_proj",
+          "self_attn.k_proj",
+          "self_attn.v_proj",
+          "self_attn.o_proj",
+          "mlp.gate_proj",
+          "mlp.up_proj",
+          "mlp.down_proj");
+
   private final Checkpoint checkpoint;
   private final @Nullable TensorType type;
   private final @Nullable Adapter adapter;
@@ -60,27 +71,37 @@ public final class WeightsBuilder {
    * @throws IOException when a file has become shorter since it was opened
    */
   public Weights build(BiConsumer<Integer, Integer> progress) throws IOException {
+    try {
+      return read(progress);
+    } catch (InternalError | IllegalStateException e) { // the latter from a worker
+      checkpoint.checkFiles();
+      throw e;
+    }
+  }
+
+  private Weights read(BiConsumer<Integer, Integer> progress) throws IOException {
     GemmaConfig config = checkpoint.config();
     int total = config.numLayers() + 1;
     progress.accept(0, total);
-    Matrix embedding = matrix("model.embed_tokens");
+    Matrix embedding = matrix("model.embed_tokens", pool);
     progress.accept(1, total);
+    Matrix[] matrices = layerMatrices(config.numLayers(), progress);
     List<Layer> layers = new ArrayList<>();
     for (int l = 0; l < config.numLayers(); l++) {
-      String layer = "model.layers." + l + ".";
+      int m = l * MATRICES.size();
       layers.add(
           new Layer(
-              checkpoint.normScale(layer + "input_layernorm.weight"),
-              matrix(layer + "self_attn.q_proj"),
-              matrix(layer + "self_attn.k_proj"),
-              matrix(layer + "self_attn.v_proj"),
-              matrix(layer + "self_attn.o_proj"),
-              checkpoint.normScale(layer + "post_attention_layernorm.weight"),
-              matrix(layer + "mlp.gate_proj"),
-              matrix(layer + "mlp.up_proj"),
-              matrix(layer + "mlp.down_proj")));
-      progress.accept(l + 2, total);
+              checkpoint.normScale(layer(l) + "input_layernorm.weight"),
+              matrices[m],
+              matrices[m + 1],
+              matrices[m + 2],
+              matrices[m + 3],
+              checkpoint.normScale(layer(l) + "post_attention_layernorm.weight"),
+              matrices[m + 4],
+              matrices[m + 5],
+              matrices[m + 6]));
     }
+    progress.accept(total, total);
     float[] norm = checkpoint.normScale("model.norm.weight");
     if (copy) {
       checkpoint.checkFiles(); // a page that is half gone reads as zeros
@@ -88,7 +109,35 @@ public final class WeightsBuilder {
     return new Weights(config, embedding, List.copyOf(layers), norm);
   }
 
-  private Matrix matrix(String name) throws IOException {
+  private static String layer(int l) {
+    return "model.layers." + l + ".";
+  }
+
+  /**
+   * All matrices of the layers, in the order of {@link #MATRICES}. Each by one thread: what is not
+   * mapped is memory that the JVM fills with zeros first, in the thread that asks for it.
+   */
+  private Matrix[] layerMatrices(int layers, BiConsumer<Integer, Integer> progress) {
+    Matrix[] matrices = new Matrix[layers * MATRICES.size()];
+    AtomicInteger next = new AtomicInteger();
+    AtomicInteger done = new AtomicInteger();
+    try (WorkerPool caller = WorkerPool.start(1, "load")) { // has no thread of its own
+      pool.run(
+          (part, parts) -> {
+            for (int m; (m = next.getAndIncrement()) < matrices.length; ) {
+              String name = layer(m / MATRICES.size()) + MATRICES.get(m % MATRICES.size());
+              matrices[m] = matrix(name, caller);
+              int layersDone = done.incrementAndGet() / MATRICES.size();
+              if (part == 0) { // the loading thread
+                progress.accept(1 + layersDone, 1 + layers);
+              }
+            }
+          });
+    }
+    return matrices;
+  }
+
+  private Matrix matrix(String name, WorkerPool pool) {
     Tensor tensor = checkpoint.tensor(name + ".weight");
     int rows = Math.toIntExact(tensor.shape().get(0));
     int cols = Math.toIntExact(tensor.shape().get(1));
@@ -105,15 +154,15 @@ public final class WeightsBuilder {
               + " to store it as "
               + type);
     }
-    try {
+    try (Arena temporary = Arena.ofShared()) {
       LowRank update = adapter == null ? null : adapter.of(name);
       Matrix converted;
       if (update != null) {
-        converted = merge(stored, update);
+        converted = merge(stored, update, temporary, pool);
       } else if (type == null) {
         converted = WeightConverter.runnable(stored, arena, pool);
       } else {
-        converted = WeightConverter.convert(stored, type, arena, pool);
+        converted = WeightConverter.convert(stored, type, owner(type, temporary), pool);
       }
       Matrix packed = kernels.pack(converted, arena, pool);
       if (packed == stored && copy) {
@@ -123,24 +172,25 @@ public final class WeightsBuilder {
         tensor.data().unload(); // else the file's pages count as this process's memory too
       }
       return packed;
-    } catch (InternalError | IllegalStateException e) { // the latter from a worker
-      checkpoint.checkFiles();
-      throw e;
     }
   }
 
-  private Matrix merge(Matrix stored, LowRank update) {
+  /** What owns a matrix of this type that is going to be packed, or not. */
+  private Arena owner(TensorType type, Arena temporary) {
+    return kernels.packs(type) ? temporary : arena;
+  }
+
+  private Matrix merge(Matrix stored, LowRank update, Arena temporary, WorkerPool pool) {
     TensorType target = type == null ? WeightConverter.encodable(stored.type()) : type;
     if (target == TensorType.F32) {
       return WeightConverter.merge(stored, update, arena, pool);
     }
-    try (Arena temporary = Arena.ofShared()) {
-      Matrix sum = WeightConverter.merge(stored, update, temporary, pool);
-      if (type != null) {
-        return WeightConverter.convert(sum, target, arena, pool);
-      }
-      Matrix result = WeightConverter.convertIfFits(sum, target, arena, pool);
-      return result == null ? WeightConverter.copy(sum, arena, pool) : result;
+    Arena owner = owner(target, temporary);
+    Matrix sum = WeightConverter.merge(stored, update, temporary, pool);
+    if (type != null) {
+      return WeightConverter.convert(sum, target, owner, pool);
     }
+    Matrix result = WeightConverter.convertIfFits(sum, target, owner, pool);
+    return result == null ? WeightConverter.copy(sum, arena, pool) : result;
   }
 }
