@@ -13,7 +13,7 @@ public interface Kernels {
   String name();
 
   /** Rows at whose multiples the work on a matrix may be split. */
-  int ROW_GROUP = 16;
+  int ROW_GROUP = 64;
 
   /** Whether {@link #pack} makes a copy of matrices of this type. */
   boolean packs(TensorType type);

@@ -16,8 +16,8 @@ import jdk.incubator.vector.VectorOperators;
 
 /**
  * Matrix times a few vectors, as when a few callers decode together: weights are decoded in
- * registers and meet four rows of the batch there. A panel would cost more to make than a few rows
- * take from it.
+ * registers, four rows at once, and meet four rows of the batch there. A panel would cost more to
+ * make than a few rows take from it.
  *
  * <p>Written out, without helpers: C2 stops inlining those in a method with so many vectors.
  */
@@ -29,7 +29,7 @@ final class SmallBatch {
   private static final ValueLayout.OfFloat FLOAT =
       ValueLayout.JAVA_FLOAT.withOrder(ByteOrder.LITTLE_ENDIAN);
 
-  /** Rows of the batch that one pass over a weight row serves. */
+  /** Rows of weights, and rows of the batch, that meet at once. */
   private static final int ROWS = 4;
 
   private SmallBatch() {}
@@ -44,28 +44,33 @@ final class SmallBatch {
   static void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
     int cols = w.cols();
-    float[] sums = scratch.scores(ROWS * LANES);
+    float[] sums = scratch.scores(ROWS * ROWS * LANES);
     boolean brain = w.type() == TensorType.BF16;
     MemorySegment input = input(x, cols, batch, brain, scratch);
     long bytes = (long) ROWS * cols * Float.BYTES;
-    for (int r = from; r < to; r += 2) {
-      long first = r * w.rowBytes();
-      long second = r + 1 < to ? first + w.rowBytes() : first; // the last row may be alone
+    for (int r = from; r < to; ) {
+      int rows = r + ROWS <= to ? ROWS : 1; // the last ones alone, four times the same
+      long next = rows == 1 ? 0 : w.rowBytes();
       for (int b = 0; b < batch; b += ROWS) {
         long at = b / ROWS * bytes;
         if (brain) {
-          bf16(w.data(), first, second, input, at, cols, sums);
+          bf16(w.data(), r * w.rowBytes(), next, input, at, cols, sums);
         } else {
-          q8(w.data(), first, second, input, at, cols, sums);
+          q8(w.data(), r * w.rowBytes(), next, input, at, cols, sums);
         }
         for (int i = b; i < Math.min(batch, b + ROWS); i++) {
-          y[i * yStride + r] = sums[i - b];
-          if (r + 1 < to) {
-            y[i * yStride + r + 1] = sums[ROWS + i - b];
+          for (int j = 0; j < rows; j++) {
+            y[i * yStride + r + j] = sum(sums, (j * ROWS + i - b) * LANES);
           }
         }
       }
+      r += rows;
     }
+  }
+
+  /** The sum over a vector's lanes; C2 would not inline sixteen of them above. */
+  private static float sum(float[] sums, int at) {
+    return FloatVector.fromArray(F, sums, at).reduceLanes(VectorOperators.ADD);
   }
 
   /**
@@ -90,93 +95,179 @@ final class SmallBatch {
   }
 
   private static void bf16(
-      MemorySegment w, long first, long second, MemorySegment x, long xAt, int cols, float[] sums) {
-    FloatVector a0 = FloatVector.zero(F), a1 = a0, a2 = a0, a3 = a0;
-    FloatVector b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+      MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    FloatVector a0 = FloatVector.zero(F),
+        a1 = a0,
+        a2 = a0,
+        a3 = a0,
+        b0 = a0,
+        b1 = a0,
+        b2 = a0,
+        b3 = a0,
+        c0 = a0,
+        c1 = a0,
+        c2 = a0,
+        c3 = a0,
+        d0 = a0,
+        d1 = a0,
+        d2 = a0,
+        d3 = a0;
     IntVector mask = IntVector.broadcast(I, 0xffff0000);
-    for (int i = 0; i < cols; i += 2 * LANES) {
-      IntVector p = IntVector.fromMemorySegment(I, w, first + 2L * i, LE);
-      IntVector q = IntVector.fromMemorySegment(I, w, second + 2L * i, LE);
-      long at = xAt + (long) i * ROWS * Float.BYTES;
-      FloatVector u = p.lanewise(LSHL, 16).reinterpretAsFloats();
-      FloatVector v = q.lanewise(LSHL, 16).reinterpretAsFloats();
-      FloatVector z = FloatVector.fromMemorySegment(F, x, at + 0L * VECTOR, LE);
-      a0 = u.fma(z, a0);
-      b0 = v.fma(z, b0);
-      z = FloatVector.fromMemorySegment(F, x, at + 1L * VECTOR, LE);
-      a1 = u.fma(z, a1);
-      b1 = v.fma(z, b1);
-      z = FloatVector.fromMemorySegment(F, x, at + 2L * VECTOR, LE);
-      a2 = u.fma(z, a2);
-      b2 = v.fma(z, b2);
-      z = FloatVector.fromMemorySegment(F, x, at + 3L * VECTOR, LE);
-      a3 = u.fma(z, a3);
-      b3 = v.fma(z, b3);
-      u = p.and(mask).reinterpretAsFloats();
-      v = q.and(mask).reinterpretAsFloats();
-      z = FloatVector.fromMemorySegment(F, x, at + 4L * VECTOR, LE);
-      a0 = u.fma(z, a0);
-      b0 = v.fma(z, b0);
-      z = FloatVector.fromMemorySegment(F, x, at + 5L * VECTOR, LE);
-      a1 = u.fma(z, a1);
-      b1 = v.fma(z, b1);
-      z = FloatVector.fromMemorySegment(F, x, at + 6L * VECTOR, LE);
-      a2 = u.fma(z, a2);
-      b2 = v.fma(z, b2);
-      z = FloatVector.fromMemorySegment(F, x, at + 7L * VECTOR, LE);
-      a3 = u.fma(z, a3);
-      b3 = v.fma(z, b3);
+    for (int i = 0; i < cols; i += 2 * LANES, at += VECTOR, xAt += 2 * ROWS * VECTOR) {
+      IntVector ap = IntVector.fromMemorySegment(I, w, at, LE);
+      IntVector bp = IntVector.fromMemorySegment(I, w, at + next, LE);
+      IntVector cp = IntVector.fromMemorySegment(I, w, at + 2 * next, LE);
+      IntVector dp = IntVector.fromMemorySegment(I, w, at + 3 * next, LE);
+      FloatVector aw = ap.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector bw = bp.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector cw = cp.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector dw = dp.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector z;
+      z = FloatVector.fromMemorySegment(F, x, xAt, LE);
+      a0 = aw.fma(z, a0);
+      b0 = bw.fma(z, b0);
+      c0 = cw.fma(z, c0);
+      d0 = dw.fma(z, d0);
+      z = FloatVector.fromMemorySegment(F, x, xAt + VECTOR, LE);
+      a1 = aw.fma(z, a1);
+      b1 = bw.fma(z, b1);
+      c1 = cw.fma(z, c1);
+      d1 = dw.fma(z, d1);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 2L * VECTOR, LE);
+      a2 = aw.fma(z, a2);
+      b2 = bw.fma(z, b2);
+      c2 = cw.fma(z, c2);
+      d2 = dw.fma(z, d2);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 3L * VECTOR, LE);
+      a3 = aw.fma(z, a3);
+      b3 = bw.fma(z, b3);
+      c3 = cw.fma(z, c3);
+      d3 = dw.fma(z, d3);
+      aw = ap.and(mask).reinterpretAsFloats();
+      bw = bp.and(mask).reinterpretAsFloats();
+      cw = cp.and(mask).reinterpretAsFloats();
+      dw = dp.and(mask).reinterpretAsFloats();
+      z = FloatVector.fromMemorySegment(F, x, xAt + 4L * VECTOR, LE);
+      a0 = aw.fma(z, a0);
+      b0 = bw.fma(z, b0);
+      c0 = cw.fma(z, c0);
+      d0 = dw.fma(z, d0);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 5L * VECTOR, LE);
+      a1 = aw.fma(z, a1);
+      b1 = bw.fma(z, b1);
+      c1 = cw.fma(z, c1);
+      d1 = dw.fma(z, d1);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 6L * VECTOR, LE);
+      a2 = aw.fma(z, a2);
+      b2 = bw.fma(z, b2);
+      c2 = cw.fma(z, c2);
+      d2 = dw.fma(z, d2);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 7L * VECTOR, LE);
+      a3 = aw.fma(z, a3);
+      b3 = bw.fma(z, b3);
+      c3 = cw.fma(z, c3);
+      d3 = dw.fma(z, d3);
     }
-    sums[0] = a0.reduceLanes(VectorOperators.ADD);
-    sums[1] = a1.reduceLanes(VectorOperators.ADD);
-    sums[2] = a2.reduceLanes(VectorOperators.ADD);
-    sums[3] = a3.reduceLanes(VectorOperators.ADD);
-    sums[4] = b0.reduceLanes(VectorOperators.ADD);
-    sums[5] = b1.reduceLanes(VectorOperators.ADD);
-    sums[6] = b2.reduceLanes(VectorOperators.ADD);
-    sums[7] = b3.reduceLanes(VectorOperators.ADD);
+    a0.intoArray(sums, 0 * LANES);
+    a1.intoArray(sums, 1 * LANES);
+    a2.intoArray(sums, 2 * LANES);
+    a3.intoArray(sums, 3 * LANES);
+    b0.intoArray(sums, 4 * LANES);
+    b1.intoArray(sums, 5 * LANES);
+    b2.intoArray(sums, 6 * LANES);
+    b3.intoArray(sums, 7 * LANES);
+    c0.intoArray(sums, 8 * LANES);
+    c1.intoArray(sums, 9 * LANES);
+    c2.intoArray(sums, 10 * LANES);
+    c3.intoArray(sums, 11 * LANES);
+    d0.intoArray(sums, 12 * LANES);
+    d1.intoArray(sums, 13 * LANES);
+    d2.intoArray(sums, 14 * LANES);
+    d3.intoArray(sums, 15 * LANES);
   }
 
   private static void q8(
-      MemorySegment w, long first, long second, MemorySegment x, long xAt, int cols, float[] sums) {
-    FloatVector a0 = FloatVector.zero(F), a1 = a0, a2 = a0, a3 = a0;
-    FloatVector b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-    for (int i = 0; i < cols; i += 32, first += 34, second += 34) {
-      FloatVector s = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, first)));
-      FloatVector t = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, second)));
-      for (int j = 0; j < 32; j += LANES) {
-        long at = xAt + (long) (i + j) * ROWS * Float.BYTES;
-        FloatVector u =
+      MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    FloatVector a0 = FloatVector.zero(F),
+        a1 = a0,
+        a2 = a0,
+        a3 = a0,
+        b0 = a0,
+        b1 = a0,
+        b2 = a0,
+        b3 = a0,
+        c0 = a0,
+        c1 = a0,
+        c2 = a0,
+        c3 = a0,
+        d0 = a0,
+        d1 = a0,
+        d2 = a0,
+        d3 = a0;
+    for (int i = 0; i < cols; i += 32, at += 34) {
+      FloatVector as = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
+      FloatVector bs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + next)));
+      FloatVector cs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + 2 * next)));
+      FloatVector ds = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + 3 * next)));
+      for (int j = 2; j < 34; j += LANES, xAt += ROWS * VECTOR) {
+        FloatVector aw =
             ((FloatVector)
-                    ByteVector.fromMemorySegment(VectorDot.B, w, first + 2 + j, LE)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at + j, LE)
                         .convertShape(VectorOperators.B2F, F, 0))
-                .mul(s);
-        FloatVector v =
+                .mul(as);
+        FloatVector bw =
             ((FloatVector)
-                    ByteVector.fromMemorySegment(VectorDot.B, w, second + 2 + j, LE)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at + next + j, LE)
                         .convertShape(VectorOperators.B2F, F, 0))
-                .mul(t);
-        FloatVector z = FloatVector.fromMemorySegment(F, x, at + 0L * VECTOR, LE);
-        a0 = u.fma(z, a0);
-        b0 = v.fma(z, b0);
-        z = FloatVector.fromMemorySegment(F, x, at + 1L * VECTOR, LE);
-        a1 = u.fma(z, a1);
-        b1 = v.fma(z, b1);
-        z = FloatVector.fromMemorySegment(F, x, at + 2L * VECTOR, LE);
-        a2 = u.fma(z, a2);
-        b2 = v.fma(z, b2);
-        z = FloatVector.fromMemorySegment(F, x, at + 3L * VECTOR, LE);
-        a3 = u.fma(z, a3);
-        b3 = v.fma(z, b3);
+                .mul(bs);
+        FloatVector cw =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at + 2 * next + j, LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(cs);
+        FloatVector dw =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at + 3 * next + j, LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(ds);
+        FloatVector z;
+        z = FloatVector.fromMemorySegment(F, x, xAt, LE);
+        a0 = aw.fma(z, a0);
+        b0 = bw.fma(z, b0);
+        c0 = cw.fma(z, c0);
+        d0 = dw.fma(z, d0);
+        z = FloatVector.fromMemorySegment(F, x, xAt + VECTOR, LE);
+        a1 = aw.fma(z, a1);
+        b1 = bw.fma(z, b1);
+        c1 = cw.fma(z, c1);
+        d1 = dw.fma(z, d1);
+        z = FloatVector.fromMemorySegment(F, x, xAt + 2L * VECTOR, LE);
+        a2 = aw.fma(z, a2);
+        b2 = bw.fma(z, b2);
+        c2 = cw.fma(z, c2);
+        d2 = dw.fma(z, d2);
+        z = FloatVector.fromMemorySegment(F, x, xAt + 3L * VECTOR, LE);
+        a3 = aw.fma(z, a3);
+        b3 = bw.fma(z, b3);
+        c3 = cw.fma(z, c3);
+        d3 = dw.fma(z, d3);
       }
     }
-    sums[0] = a0.reduceLanes(VectorOperators.ADD);
-    sums[1] = a1.reduceLanes(VectorOperators.ADD);
-    sums[2] = a2.reduceLanes(VectorOperators.ADD);
-    sums[3] = a3.reduceLanes(VectorOperators.ADD);
-    sums[4] = b0.reduceLanes(VectorOperators.ADD);
-    sums[5] = b1.reduceLanes(VectorOperators.ADD);
-    sums[6] = b2.reduceLanes(VectorOperators.ADD);
-    sums[7] = b3.reduceLanes(VectorOperators.ADD);
+    a0.intoArray(sums, 0 * LANES);
+    a1.intoArray(sums, 1 * LANES);
+    a2.intoArray(sums, 2 * LANES);
+    a3.intoArray(sums, 3 * LANES);
+    b0.intoArray(sums, 4 * LANES);
+    b1.intoArray(sums, 5 * LANES);
+    b2.intoArray(sums, 6 * LANES);
+    b3.intoArray(sums, 7 * LANES);
+    c0.intoArray(sums, 8 * LANES);
+    c1.intoArray(sums, 9 * LANES);
+    c2.intoArray(sums, 10 * LANES);
+    c3.intoArray(sums, 11 * LANES);
+    d0.intoArray(sums, 12 * LANES);
+    d1.intoArray(sums, 13 * LANES);
+    d2.intoArray(sums, 14 * LANES);
+    d3.intoArray(sums, 15 * LANES);
   }
 }

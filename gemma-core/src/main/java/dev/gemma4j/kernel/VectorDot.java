@@ -65,13 +65,7 @@ final class VectorDot {
           y[r] = q8(data, r * rowBytes, x, cols);
         }
       }
-      default -> {
-        if (KQuants.serves(w.type())) {
-          KQuants.matvec(w, from, to, x, y, scratch);
-        } else {
-          new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
-        }
-      }
+      default -> new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
     }
   }
 

@@ -52,12 +52,12 @@ final class VectorKernels implements Kernels {
   @Override
   public void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
-    if (batch > 1 && SmallBatch.serves(w, batch)) {
+    if (w.packed() && batch <= 16) {
+      BandProducts.matmul(w, from, to, x, batch, y, yStride, scratch);
+    } else if (batch > 1 && SmallBatch.serves(w, batch)) {
       SmallBatch.matmul(w, from, to, x, batch, y, yStride, scratch);
     } else if (batch > 1) {
       VectorMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
-    } else if (w.packed()) {
-      Q4Groups.matvec(w, from, to, x, y, scratch);
     } else {
       VectorDot.matvec(w, from, to, x, y, scratch);
     }
@@ -65,12 +65,12 @@ final class VectorKernels implements Kernels {
 
   @Override
   public boolean packs(TensorType type) {
-    return type == TensorType.Q4_0;
+    return RowBands.serves(type);
   }
 
   @Override
   public Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
-    return packs(w.type()) ? Q4Groups.pack(w, arena, pool) : w;
+    return packs(w.type()) ? RowBands.pack(w, arena, pool) : w;
   }
 
   @Override
@@ -79,7 +79,7 @@ final class VectorKernels implements Kernels {
       scalar.embed(w, row, scale, out, outOffset);
       return;
     }
-    Q4Groups.unpackRow(w, row, out, outOffset);
+    RowBands.unpackRow(w, row, out, outOffset);
     for (int i = outOffset; i < outOffset + w.cols(); i++) {
       out[i] *= scale;
     }

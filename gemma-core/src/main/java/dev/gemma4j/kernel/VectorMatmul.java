@@ -91,8 +91,11 @@ final class VectorMatmul {
   private static void fill(
       Matrix w, int row, int rows, int k, int n, MemorySegment panel, Scratch scratch) {
     if (w.packed()) {
+      float[] scales = scratch.panel(RowBands.SCALES);
       for (int r = 0; r < rows; r += LANES) {
-        Q4Groups.decode(w, row + r, k, n, panel, (long) r * Float.BYTES, STEP);
+        int strip = k / RowBands.STRIP;
+        long to = (long) r * Float.BYTES;
+        RowBands.decode(w, row + r, strip, n / RowBands.STRIP, panel, to, STEP, scales);
       }
       return;
     }
@@ -250,8 +253,6 @@ final class VectorMatmul {
           VectorDot.bytes(data, start + 2 + j).mul(scale).intoArray(out, at + i + j);
         }
       }
-    } else if (KQuants.serves(w.type())) {
-      KQuants.decode(w, start, n, out, at);
     } else {
       w.type().dequantize(data, (long) row * w.cols() + k, out, at, n);
     }

@@ -1,0 +1,588 @@
+package dev.gemma4j.kernel;
+
+import static dev.gemma4j.kernel.RowBands.FOUR;
+import static dev.gemma4j.kernel.RowBands.FOUR_K;
+import static dev.gemma4j.kernel.RowBands.HALVES;
+import static dev.gemma4j.kernel.RowBands.LANES;
+import static dev.gemma4j.kernel.RowBands.ROWS;
+import static dev.gemma4j.kernel.RowBands.SIX;
+import static dev.gemma4j.kernel.RowBands.STEP;
+import static dev.gemma4j.kernel.RowBands.STRIP;
+import static dev.gemma4j.kernel.RowBands.STRIPS;
+import static dev.gemma4j.kernel.RowBands.VECTOR;
+import static dev.gemma4j.kernel.RowBands.halves;
+import static dev.gemma4j.kernel.VectorKernels.F;
+import static dev.gemma4j.kernel.VectorKernels.I;
+import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ROR;
+
+import dev.gemma4j.loader.TensorType;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+
+/**
+ * Products of {@link RowBands} with one vector or a few: weights are decoded in registers and meet
+ * up to eight rows of the batch there. Whatever the batch, and in {@link Panel} too, an element is
+ * the same sum over the same decoded weights from the first column to the last, to the last bit.
+ *
+ * <p>Written out: a loop over the accumulators would keep them in memory. One column a turn: C2
+ * moves loads to the front, and those of two columns would leave no registers for the sums. The
+ * scales are made ready elsewhere, since C2 inlines only so much into one method.
+ */
+final class BandProducts {
+  private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
+
+  // A nibble moved into the mantissa of 1, to its top or to the four bits below, is a float without
+  // a
+  // conversion, and one shift serves two of them.
+  private static final int ONE = 0x3f800000;
+  private static final int HIGH = 0x00780000;
+  private static final int LOW = 0x00078000;
+
+  private BandProducts() {}
+
+  static void matmul(
+      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+    if (batch == 1) {
+      matvec(w, from, to, x, y, scratch);
+      return;
+    }
+    // Rows of the batch that one pass over a band serves.
+    int tile = batch <= 4 && w.type() == TensorType.Q4_0 ? 4 : 8;
+    float[] sums = scratch.scores(tile * ROWS); // [tile, ROWS]
+    float[] scales = scratch.input(RowBands.SCALES);
+    for (int b = 0; b < batch; b += tile) {
+      int n = Math.min(tile, batch - b);
+      float[] input = columns(x, b, n, tile, w.cols(), scratch);
+      for (int r = from; r < to; r += ROWS) {
+        Arrays.fill(sums, 0, tile * ROWS, 0);
+        product(w, r, input, tile, scales, sums);
+        int rows = Math.min(ROWS, to - r);
+        for (int j = 0; j < n; j++) {
+          System.arraycopy(sums, j * ROWS, y, (b + j) * yStride + r, rows);
+        }
+      }
+    }
+  }
+
+  private static void matvec(Matrix m, int from, int to, float[] x, float[] y, Scratch scratch) {
+    MemorySegment w = m.data();
+    int strips = m.cols() / STRIP;
+    float[] offsets = offsets(m, x, strips, scratch);
+    float[] sums = scratch.scores(ROWS);
+    float[] scales = scratch.panel(RowBands.SCALES);
+    for (int r = from; r < to; r += ROWS) {
+      Arrays.fill(sums, 0, ROWS, 0);
+      if (m.type() == TensorType.Q4_0) {
+        four(w, RowBands.stripAt(m, r, 0), strips, x, offsets, 0, sums);
+      }
+      for (int s = 0; s < strips && m.type() != TensorType.Q4_0; s += STRIPS) {
+        RowBands.scales(m, r, s, scales);
+        long at = RowBands.stripAt(m, r, s);
+        if (m.type() == TensorType.Q4_K) {
+          fourK(w, at, STRIPS, scales, x, offsets, s, sums);
+        } else {
+          sixK(w, at, STRIPS, scales, x, offsets, s, sums);
+        }
+      }
+      System.arraycopy(sums, 0, y, r, Math.min(ROWS, to - r));
+    }
+  }
+
+  /**
+   * What to add for each strip's input x: Q4_0 and Q4_K read nibbles as 1 + q/256 in even columns
+   * and 1 + q/16 in odd ones, Q4_0 means q - 8, Q4_K subtracts its minimum from each weight; Q6_K
+   * means q - 32, and has a scale for each half.
+   */
+  private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
+    float[] offsets = scratch.input(3 * strips);
+    for (int s = 0; s < strips; s++) {
+      float even = 0;
+      float odd = 0;
+      float half = 0;
+      for (int k = 0; k < STRIP; k += 2) {
+        half = k == STRIP / 2 ? even + odd : half;
+        even += x[s * STRIP + k];
+        odd += x[s * STRIP + k + 1];
+      }
+      switch (m.type()) {
+        case Q4_0 -> {
+          offsets[2 * s] = -(1 + 8 / 256f) * even;
+          offsets[2 * s + 1] = -(1 + 8 / 16f) * odd;
+        }
+        case Q4_K -> {
+          offsets[3 * s] = -even;
+          offsets[3 * s + 1] = -odd;
+          offsets[3 * s + 2] = even + odd; // times minus the minimum
+        }
+        default -> {
+          offsets[2 * s] = -32 * half;
+          offsets[2 * s + 1] = -32 * (even + odd - half);
+        }
+      }
+    }
+    return offsets;
+  }
+
+  /** Rows [first, first + n) of x as [cols, tile], the rest zero. */
+  private static float[] columns(float[] x, int first, int n, int tile, int cols, Scratch scratch) {
+    float[] columns = scratch.panel(cols * tile);
+    for (int k = 0; k < cols; k++) {
+      for (int j = 0; j < tile; j++) {
+        columns[k * tile + j] = j < n ? x[(first + j) * cols + k] : 0;
+      }
+    }
+    return columns;
+  }
+
+  private static void product(Matrix m, int row, float[] x, int tile, float[] scales, float[] y) {
+    MemorySegment w = m.data();
+    int strips = m.cols() / STRIP;
+    if (m.type() == TensorType.Q4_0) {
+      long at = RowBands.stripAt(m, row, 0);
+      if (tile == 4) {
+        fourx4(w, at, strips, x, 0, y);
+      } else {
+        fourx8(w, at, strips, x, 0, y);
+      }
+      return;
+    }
+    for (int s = 0; s < strips; s += STRIPS) {
+      RowBands.scales(m, row, s, scales);
+      long at = RowBands.stripAt(m, row, s);
+      int i = s * STRIP * tile;
+      if (m.type() == TensorType.Q4_K) {
+        fourKx8(w, at, STRIPS, scales, x, i, y);
+      } else {
+        sixKx8(w, at, STRIPS, scales, x, i, y);
+      }
+    }
+  }
+
+  private static void four(
+      MemorySegment w, long at, int strips, float[] x, float[] offsets, int first, float[] y) {
+    FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    IntVector high = IntVector.broadcast(I, HIGH);
+    IntVector low = IntVector.broadcast(I, LOW);
+    IntVector one = IntVector.broadcast(I, ONE);
+    int i = first * STRIP;
+    for (int s = first; s < first + strips; s++, at += FOUR) {
+      FloatVector evenOffset = FloatVector.broadcast(F, offsets[2 * s]);
+      FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
+      FloatVector aEven = evenOffset, aOdd = oddOffset;
+      FloatVector bEven = evenOffset, bOdd = oddOffset;
+      for (int j = 0; j < 4; j++) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
+        for (int k = 0; k < 4; k++, i += 2) {
+          FloatVector even = FloatVector.broadcast(F, x[i]);
+          FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
+          IntVector aU = aQ.lanewise(LSHL, 15);
+          aEven = aU.and(low).or(one).reinterpretAsFloats().fma(even, aEven);
+          aOdd = aU.and(high).or(one).reinterpretAsFloats().fma(odd, aOdd);
+          aQ = aQ.lanewise(LSHR, 8);
+          IntVector bU = bQ.lanewise(LSHL, 15);
+          bEven = bU.and(low).or(one).reinterpretAsFloats().fma(even, bEven);
+          bOdd = bU.and(high).or(one).reinterpretAsFloats().fma(odd, bOdd);
+          bQ = bQ.lanewise(LSHR, 8);
+        }
+      }
+      a = aEven.mul(16).add(aOdd).fma(halves(w, at + 4 * STEP + 0 * HALVES).mul(16), a);
+      b = bEven.mul(16).add(bOdd).fma(halves(w, at + 4 * STEP + 1 * HALVES).mul(16), b);
+    }
+    a.intoArray(y, 0 * LANES);
+    b.intoArray(y, 1 * LANES);
+  }
+
+  private static void fourK(
+      MemorySegment w,
+      long at,
+      int strips,
+      float[] scales,
+      float[] x,
+      float[] offsets,
+      int first,
+      float[] y) {
+    FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    int scale = 0;
+    IntVector high = IntVector.broadcast(I, HIGH);
+    IntVector low = IntVector.broadcast(I, LOW);
+    IntVector one = IntVector.broadcast(I, ONE);
+    int i = first * STRIP;
+    for (int s = first; s < first + strips; s++, at += FOUR_K) {
+      FloatVector evenOffset = FloatVector.broadcast(F, offsets[3 * s]);
+      FloatVector oddOffset = FloatVector.broadcast(F, offsets[3 * s + 1]);
+      FloatVector aEven = evenOffset, aOdd = oddOffset;
+      FloatVector bEven = evenOffset, bOdd = oddOffset;
+      for (int j = 0; j < 4; j++) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
+        for (int k = 0; k < 4; k++, i += 2) {
+          FloatVector even = FloatVector.broadcast(F, x[i]);
+          FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
+          IntVector aU = aQ.lanewise(LSHL, 15);
+          aEven = aU.and(low).or(one).reinterpretAsFloats().fma(even, aEven);
+          aOdd = aU.and(high).or(one).reinterpretAsFloats().fma(odd, aOdd);
+          aQ = aQ.lanewise(LSHR, 8);
+          IntVector bU = bQ.lanewise(LSHL, 15);
+          bEven = bU.and(low).or(one).reinterpretAsFloats().fma(even, bEven);
+          bOdd = bU.and(high).or(one).reinterpretAsFloats().fma(odd, bOdd);
+          bQ = bQ.lanewise(LSHR, 8);
+        }
+      }
+      FloatVector total = FloatVector.broadcast(F, offsets[3 * s + 2]);
+      a = FloatVector.fromArray(F, scales, scale + 1 * LANES).fma(total, a);
+      a =
+          aEven
+              .mul(16)
+              .add(aOdd)
+              .fma(FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(16), a);
+      b = FloatVector.fromArray(F, scales, scale + 3 * LANES).fma(total, b);
+      b =
+          bEven
+              .mul(16)
+              .add(bOdd)
+              .fma(FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(16), b);
+      scale += 4 * LANES;
+    }
+    a.intoArray(y, 0 * LANES);
+    b.intoArray(y, 1 * LANES);
+  }
+
+  private static void sixK(
+      MemorySegment w,
+      long at,
+      int strips,
+      float[] scales,
+      float[] x,
+      float[] offsets,
+      int first,
+      float[] y) {
+    FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    int scale = 0;
+    int i = first * STRIP;
+    for (int s = first; s < first + strips; s++, at += SIX) {
+      for (int half = 0; half < 2; half++) {
+        long from = at + half * 3 * STEP;
+        FloatVector offset = FloatVector.broadcast(F, offsets[2 * s + half]);
+        IntVector aU = IntVector.fromMemorySegment(I, w, from + 0 * VECTOR, LE);
+        IntVector bU = IntVector.fromMemorySegment(I, w, from + 1 * VECTOR, LE);
+        FloatVector aSum = offset, bSum = offset;
+        for (int j = 0; j < 2; j++) {
+          IntVector aQ = IntVector.fromMemorySegment(I, w, from + (j + 1) * STEP + 0 * VECTOR, LE);
+          IntVector bQ = IntVector.fromMemorySegment(I, w, from + (j + 1) * STEP + 1 * VECTOR, LE);
+          for (int k = 0; k < 8; k++, i++) {
+            FloatVector z = FloatVector.broadcast(F, x[i]);
+            aSum = ((FloatVector) aQ.and(15).or(aU.and(48)).convert(I2F, 0)).fma(z, aSum);
+            aQ = aQ.lanewise(LSHR, 4);
+            aU = aU.lanewise(ROR, 2);
+            bSum = ((FloatVector) bQ.and(15).or(bU.and(48)).convert(I2F, 0)).fma(z, bSum);
+            bQ = bQ.lanewise(LSHR, 4);
+            bU = bU.lanewise(ROR, 2);
+          }
+        }
+        a = FloatVector.fromArray(F, scales, scale + 0 * LANES).fma(aSum, a);
+        b = FloatVector.fromArray(F, scales, scale + 2 * LANES).fma(bSum, b);
+        scale += 4 * LANES;
+      }
+    }
+    a.intoArray(y, 0 * LANES);
+    b.intoArray(y, 1 * LANES);
+  }
+
+  private static void fourx4(MemorySegment w, long at, int strips, float[] x, int i, float[] y) {
+    FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector b1 = FloatVector.fromArray(F, y, 3 * LANES);
+    FloatVector a2 = FloatVector.fromArray(F, y, 4 * LANES);
+    FloatVector b2 = FloatVector.fromArray(F, y, 5 * LANES);
+    FloatVector a3 = FloatVector.fromArray(F, y, 6 * LANES);
+    FloatVector b3 = FloatVector.fromArray(F, y, 7 * LANES);
+    for (int s = 0; s < strips; s++, at += FOUR) {
+      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES);
+      FloatVector aOffset = aScale.mul(-8);
+      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES);
+      FloatVector bOffset = bScale.mul(-8);
+      for (int j = 0; j < 4; j++) {
+        IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
+        IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
+        for (int k = 0; k < 8; k++, i += 4) {
+          FloatVector aw = ((FloatVector) a.and(15).convert(I2F, 0)).fma(aScale, aOffset);
+          FloatVector bw = ((FloatVector) b.and(15).convert(I2F, 0)).fma(bScale, bOffset);
+          FloatVector z = FloatVector.broadcast(F, x[i]);
+          a0 = aw.fma(z, a0);
+          b0 = bw.fma(z, b0);
+          z = FloatVector.broadcast(F, x[i + 1]);
+          a1 = aw.fma(z, a1);
+          b1 = bw.fma(z, b1);
+          z = FloatVector.broadcast(F, x[i + 2]);
+          a2 = aw.fma(z, a2);
+          b2 = bw.fma(z, b2);
+          z = FloatVector.broadcast(F, x[i + 3]);
+          a3 = aw.fma(z, a3);
+          b3 = bw.fma(z, b3);
+          a = a.lanewise(LSHR, 4);
+          b = b.lanewise(LSHR, 4);
+        }
+      }
+    }
+    a0.intoArray(y, 0 * LANES);
+    b0.intoArray(y, 1 * LANES);
+    a1.intoArray(y, 2 * LANES);
+    b1.intoArray(y, 3 * LANES);
+    a2.intoArray(y, 4 * LANES);
+    b2.intoArray(y, 5 * LANES);
+    a3.intoArray(y, 6 * LANES);
+    b3.intoArray(y, 7 * LANES);
+  }
+
+  private static void fourx8(MemorySegment w, long at, int strips, float[] x, int i, float[] y) {
+    FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector b1 = FloatVector.fromArray(F, y, 3 * LANES);
+    FloatVector a2 = FloatVector.fromArray(F, y, 4 * LANES);
+    FloatVector b2 = FloatVector.fromArray(F, y, 5 * LANES);
+    FloatVector a3 = FloatVector.fromArray(F, y, 6 * LANES);
+    FloatVector b3 = FloatVector.fromArray(F, y, 7 * LANES);
+    FloatVector a4 = FloatVector.fromArray(F, y, 8 * LANES);
+    FloatVector b4 = FloatVector.fromArray(F, y, 9 * LANES);
+    FloatVector a5 = FloatVector.fromArray(F, y, 10 * LANES);
+    FloatVector b5 = FloatVector.fromArray(F, y, 11 * LANES);
+    FloatVector a6 = FloatVector.fromArray(F, y, 12 * LANES);
+    FloatVector b6 = FloatVector.fromArray(F, y, 13 * LANES);
+    FloatVector a7 = FloatVector.fromArray(F, y, 14 * LANES);
+    FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
+    for (int s = 0; s < strips; s++, at += FOUR) {
+      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES);
+      FloatVector aOffset = aScale.mul(-8);
+      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES);
+      FloatVector bOffset = bScale.mul(-8);
+      for (int j = 0; j < 4; j++) {
+        IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
+        IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
+        for (int k = 0; k < 8; k++, i += 8) {
+          FloatVector aw = ((FloatVector) a.and(15).convert(I2F, 0)).fma(aScale, aOffset);
+          FloatVector bw = ((FloatVector) b.and(15).convert(I2F, 0)).fma(bScale, bOffset);
+          FloatVector z = FloatVector.broadcast(F, x[i]);
+          a0 = aw.fma(z, a0);
+          b0 = bw.fma(z, b0);
+          z = FloatVector.broadcast(F, x[i + 1]);
+          a1 = aw.fma(z, a1);
+          b1 = bw.fma(z, b1);
+          z = FloatVector.broadcast(F, x[i + 2]);
+          a2 = aw.fma(z, a2);
+          b2 = bw.fma(z, b2);
+          z = FloatVector.broadcast(F, x[i + 3]);
+          a3 = aw.fma(z, a3);
+          b3 = bw.fma(z, b3);
+          z = FloatVector.broadcast(F, x[i + 4]);
+          a4 = aw.fma(z, a4);
+          b4 = bw.fma(z, b4);
+          z = FloatVector.broadcast(F, x[i + 5]);
+          a5 = aw.fma(z, a5);
+          b5 = bw.fma(z, b5);
+          z = FloatVector.broadcast(F, x[i + 6]);
+          a6 = aw.fma(z, a6);
+          b6 = bw.fma(z, b6);
+          z = FloatVector.broadcast(F, x[i + 7]);
+          a7 = aw.fma(z, a7);
+          b7 = bw.fma(z, b7);
+          a = a.lanewise(LSHR, 4);
+          b = b.lanewise(LSHR, 4);
+        }
+      }
+    }
+    a0.intoArray(y, 0 * LANES);
+    b0.intoArray(y, 1 * LANES);
+    a1.intoArray(y, 2 * LANES);
+    b1.intoArray(y, 3 * LANES);
+    a2.intoArray(y, 4 * LANES);
+    b2.intoArray(y, 5 * LANES);
+    a3.intoArray(y, 6 * LANES);
+    b3.intoArray(y, 7 * LANES);
+    a4.intoArray(y, 8 * LANES);
+    b4.intoArray(y, 9 * LANES);
+    a5.intoArray(y, 10 * LANES);
+    b5.intoArray(y, 11 * LANES);
+    a6.intoArray(y, 12 * LANES);
+    b6.intoArray(y, 13 * LANES);
+    a7.intoArray(y, 14 * LANES);
+    b7.intoArray(y, 15 * LANES);
+  }
+
+  private static void fourKx8(
+      MemorySegment w, long at, int strips, float[] scales, float[] x, int i, float[] y) {
+    FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector b1 = FloatVector.fromArray(F, y, 3 * LANES);
+    FloatVector a2 = FloatVector.fromArray(F, y, 4 * LANES);
+    FloatVector b2 = FloatVector.fromArray(F, y, 5 * LANES);
+    FloatVector a3 = FloatVector.fromArray(F, y, 6 * LANES);
+    FloatVector b3 = FloatVector.fromArray(F, y, 7 * LANES);
+    FloatVector a4 = FloatVector.fromArray(F, y, 8 * LANES);
+    FloatVector b4 = FloatVector.fromArray(F, y, 9 * LANES);
+    FloatVector a5 = FloatVector.fromArray(F, y, 10 * LANES);
+    FloatVector b5 = FloatVector.fromArray(F, y, 11 * LANES);
+    FloatVector a6 = FloatVector.fromArray(F, y, 12 * LANES);
+    FloatVector b6 = FloatVector.fromArray(F, y, 13 * LANES);
+    FloatVector a7 = FloatVector.fromArray(F, y, 14 * LANES);
+    FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
+    int scale = 0;
+    for (int s = 0; s < strips; s++, at += FOUR_K) {
+      FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES);
+      FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES);
+      FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES);
+      FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
+      scale += 4 * LANES;
+      for (int j = 0; j < 4; j++) {
+        IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
+        IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
+        for (int k = 0; k < 8; k++, i += 8) {
+          FloatVector aw = ((FloatVector) a.and(15).convert(I2F, 0)).fma(aScale, aOffset);
+          FloatVector bw = ((FloatVector) b.and(15).convert(I2F, 0)).fma(bScale, bOffset);
+          FloatVector z = FloatVector.broadcast(F, x[i]);
+          a0 = aw.fma(z, a0);
+          b0 = bw.fma(z, b0);
+          z = FloatVector.broadcast(F, x[i + 1]);
+          a1 = aw.fma(z, a1);
+          b1 = bw.fma(z, b1);
+          z = FloatVector.broadcast(F, x[i + 2]);
+          a2 = aw.fma(z, a2);
+          b2 = bw.fma(z, b2);
+          z = FloatVector.broadcast(F, x[i + 3]);
+          a3 = aw.fma(z, a3);
+          b3 = bw.fma(z, b3);
+          z = FloatVector.broadcast(F, x[i + 4]);
+          a4 = aw.fma(z, a4);
+          b4 = bw.fma(z, b4);
+          z = FloatVector.broadcast(F, x[i + 5]);
+          a5 = aw.fma(z, a5);
+          b5 = bw.fma(z, b5);
+          z = FloatVector.broadcast(F, x[i + 6]);
+          a6 = aw.fma(z, a6);
+          b6 = bw.fma(z, b6);
+          z = FloatVector.broadcast(F, x[i + 7]);
+          a7 = aw.fma(z, a7);
+          b7 = bw.fma(z, b7);
+          a = a.lanewise(LSHR, 4);
+          b = b.lanewise(LSHR, 4);
+        }
+      }
+    }
+    a0.intoArray(y, 0 * LANES);
+    b0.intoArray(y, 1 * LANES);
+    a1.intoArray(y, 2 * LANES);
+    b1.intoArray(y, 3 * LANES);
+    a2.intoArray(y, 4 * LANES);
+    b2.intoArray(y, 5 * LANES);
+    a3.intoArray(y, 6 * LANES);
+    b3.intoArray(y, 7 * LANES);
+    a4.intoArray(y, 8 * LANES);
+    b4.intoArray(y, 9 * LANES);
+    a5.intoArray(y, 10 * LANES);
+    b5.intoArray(y, 11 * LANES);
+    a6.intoArray(y, 12 * LANES);
+    b6.intoArray(y, 13 * LANES);
+    a7.intoArray(y, 14 * LANES);
+    b7.intoArray(y, 15 * LANES);
+  }
+
+  private static void sixKx8(
+      MemorySegment w, long at, int strips, float[] scales, float[] x, int i, float[] y) {
+    FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector b1 = FloatVector.fromArray(F, y, 3 * LANES);
+    FloatVector a2 = FloatVector.fromArray(F, y, 4 * LANES);
+    FloatVector b2 = FloatVector.fromArray(F, y, 5 * LANES);
+    FloatVector a3 = FloatVector.fromArray(F, y, 6 * LANES);
+    FloatVector b3 = FloatVector.fromArray(F, y, 7 * LANES);
+    FloatVector a4 = FloatVector.fromArray(F, y, 8 * LANES);
+    FloatVector b4 = FloatVector.fromArray(F, y, 9 * LANES);
+    FloatVector a5 = FloatVector.fromArray(F, y, 10 * LANES);
+    FloatVector b5 = FloatVector.fromArray(F, y, 11 * LANES);
+    FloatVector a6 = FloatVector.fromArray(F, y, 12 * LANES);
+    FloatVector b6 = FloatVector.fromArray(F, y, 13 * LANES);
+    FloatVector a7 = FloatVector.fromArray(F, y, 14 * LANES);
+    FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
+    int scale = 0;
+    for (int s = 0; s < strips; s++, at += SIX) {
+      for (int half = 0; half < 2; half++) {
+        FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES);
+        FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES);
+        FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES);
+        FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
+        scale += 4 * LANES;
+        IntVector aPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 0 * VECTOR, LE);
+        IntVector bPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 1 * VECTOR, LE);
+        for (int j = 0; j < 2; j++) {
+          IntVector a =
+              IntVector.fromMemorySegment(I, w, at + (half * 3 + 1 + j) * STEP + 0 * VECTOR, LE);
+          IntVector b =
+              IntVector.fromMemorySegment(I, w, at + (half * 3 + 1 + j) * STEP + 1 * VECTOR, LE);
+          for (int k = 0; k < 8; k++, i += 8) {
+            FloatVector aw =
+                ((FloatVector) a.and(15).or(aPairs.and(48)).convert(I2F, 0)).fma(aScale, aOffset);
+            FloatVector bw =
+                ((FloatVector) b.and(15).or(bPairs.and(48)).convert(I2F, 0)).fma(bScale, bOffset);
+            FloatVector z = FloatVector.broadcast(F, x[i]);
+            a0 = aw.fma(z, a0);
+            b0 = bw.fma(z, b0);
+            z = FloatVector.broadcast(F, x[i + 1]);
+            a1 = aw.fma(z, a1);
+            b1 = bw.fma(z, b1);
+            z = FloatVector.broadcast(F, x[i + 2]);
+            a2 = aw.fma(z, a2);
+            b2 = bw.fma(z, b2);
+            z = FloatVector.broadcast(F, x[i + 3]);
+            a3 = aw.fma(z, a3);
+            b3 = bw.fma(z, b3);
+            z = FloatVector.broadcast(F, x[i + 4]);
+            a4 = aw.fma(z, a4);
+            b4 = bw.fma(z, b4);
+            z = FloatVector.broadcast(F, x[i + 5]);
+            a5 = aw.fma(z, a5);
+            b5 = bw.fma(z, b5);
+            z = FloatVector.broadcast(F, x[i + 6]);
+            a6 = aw.fma(z, a6);
+            b6 = bw.fma(z, b6);
+            z = FloatVector.broadcast(F, x[i + 7]);
+            a7 = aw.fma(z, a7);
+            b7 = bw.fma(z, b7);
+            a = a.lanewise(LSHR, 4);
+            aPairs = aPairs.lanewise(ROR, 2);
+            b = b.lanewise(LSHR, 4);
+            bPairs = bPairs.lanewise(ROR, 2);
+          }
+        }
+      }
+    }
+    a0.intoArray(y, 0 * LANES);
+    b0.intoArray(y, 1 * LANES);
+    a1.intoArray(y, 2 * LANES);
+    b1.intoArray(y, 3 * LANES);
+    a2.intoArray(y, 4 * LANES);
+    b2.intoArray(y, 5 * LANES);
+    a3.intoArray(y, 6 * LANES);
+    b3.intoArray(y, 7 * LANES);
+    a4.intoArray(y, 8 * LANES);
+    b4.intoArray(y, 9 * LANES);
+    a5.intoArray(y, 10 * LANES);
+    b5.intoArray(y, 11 * LANES);
+    a6.intoArray(y, 12 * LANES);
+    b6.intoArray(y, 13 * LANES);
+    a7.intoArray(y, 14 * LANES);
+    b7.intoArray(y, 15 * LANES);
+  }
+}

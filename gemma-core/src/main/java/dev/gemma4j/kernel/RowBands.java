@@ -1,0 +1,432 @@
+package dev.gemma4j.kernel;
+
+import static dev.gemma4j.kernel.VectorKernels.F;
+import static dev.gemma4j.kernel.VectorKernels.I;
+import static dev.gemma4j.kernel.VectorKernels.S;
+import static dev.gemma4j.kernel.VectorKernels.SHORT;
+import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ROR;
+
+import dev.gemma4j.loader.TensorType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorOperators;
+
+/**
+ * Q4_0, Q4_K and Q6_K with rows side by side: each lane of a vector works on a row of its own, so
+ * that nothing is summed across lanes, the scales of many rows are applied at once, and the input
+ * is broadcast from where it is. {@link BandProducts} multiplies them.
+ *
+ * <p>A band is two sets of LANES rows. It is stored in blocks of 256 columns, in the order in which
+ * a product reads it, since only then memory is fetched ahead. A block is a head, the scales of its
+ * columns, and a strip for each 32 columns:
+ *
+ * <pre>
+ *       head                                                   strip
+ * Q4_0  none                                                   4 times nibbles, f16 scales
+ * Q4_K  f16 d and f16 dmin of one set, then of the other,      4 times nibbles
+ *       for each strip and set byte scales and byte minima
+ * Q6_K  f16 d, for each half of a strip and set byte scales    twice: pairs of bits, 2 times nibbles
+ * </pre>
+ *
+ * Nibbles and pairs of bits are a vector of ints of one set and one of the other, scales are LANES
+ * of one and LANES of the other. An int of nibbles holds 8 neighbouring columns of its row, the
+ * first in its lowest bits; one of pairs of bits, the upper ones of Q6_K, holds 16, the first in
+ * bits 4 and 5, where they are wanted, and the others round from there. The last band is filled
+ * with rows of zeros; Q4_K takes 3 % more bytes than in a file, where scales have 6 bits, the
+ * others as many.
+ */
+final class RowBands {
+  private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
+  static final int LANES = F.length();
+  static final int VECTOR = F.vectorByteSize();
+
+  /** Sets of LANES rows in a band. */
+  static final int SETS = 2;
+
+  /** Rows of a band. */
+  static final int ROWS = SETS * LANES;
+
+  /** Columns of a strip. */
+  static final int STRIP = 32;
+
+  /** Strips of a block. */
+  static final int STRIPS = 8;
+
+  /** Bytes of as many halves as lanes. */
+  static final int HALVES = 2 * LANES;
+
+  /** Bytes of a vector of each set. */
+  static final int STEP = SETS * VECTOR;
+
+  /** Bytes of a strip of Q4_0: its scales are the last ones. */
+  static final int FOUR = 4 * STEP + SETS * HALVES;
+
+  /** Bytes of a strip of Q4_K. */
+  static final int FOUR_K = 4 * STEP;
+
+  /** Bytes of a strip of Q6_K. */
+  static final int SIX = 6 * STEP;
+
+  /** Floats that {@link #scales} fills at most. */
+  static final int SCALES = STRIPS * 2 * SETS * 2 * LANES;
+
+  // A half's bits moved to a float's lie 112 powers of two too low.
+  private static final int HALF_BITS = 0x8fffe000;
+  private static final float HALF_REBIAS = 0x1p112f;
+
+  private static final ValueLayout.OfByte BYTE = ValueLayout.JAVA_BYTE;
+  private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED.withOrder(LE);
+  private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(LE);
+
+  private RowBands() {}
+
+  /** Whether the type is one of these and this machine's vectors serve it. */
+  static boolean serves(TensorType type) {
+    return type == TensorType.Q4_0
+        || (type == TensorType.Q4_K || type == TensorType.Q6_K) && VectorDot.BYTES_WIDEN;
+  }
+
+  static int stripBytes(TensorType type) {
+    return switch (type) {
+      case Q4_0 -> FOUR;
+      case Q4_K -> FOUR_K;
+      default -> SIX;
+    };
+  }
+
+  /** Bytes of the head of a block of {@code strips} strips. */
+  private static int headBytes(TensorType type, int strips) {
+    return switch (type) {
+      case Q4_0 -> 0;
+      case Q4_K -> SETS * 2 * HALVES + strips * SETS * 2 * LANES;
+      default -> SETS * HALVES + strips * 2 * SETS * LANES;
+    };
+  }
+
+  /** Bytes of {@code strips} strips of a band, which are whole blocks or a band's end. */
+  private static long bytes(TensorType type, int strips) {
+    long blocks = strips / STRIPS;
+    int rest = strips % STRIPS;
+    return blocks * headBytes(type, STRIPS)
+        + (rest == 0 ? 0 : headBytes(type, rest))
+        + (long) strips * stripBytes(type);
+  }
+
+  /** Where the block begins that holds strip {@code s} of a row's band. */
+  private static long blockAt(Matrix w, int row, int s) {
+    return row / ROWS * bytes(w.type(), w.cols() / STRIP) + bytes(w.type(), s / STRIPS * STRIPS);
+  }
+
+  /** Strips of the block that holds strip {@code s}. */
+  static int blockStrips(Matrix w, int s) {
+    return Math.min(STRIPS, w.cols() / STRIP - s / STRIPS * STRIPS);
+  }
+
+  /** Where strip {@code s} of a row's set begins; the block's next is stripBytes on. */
+  static long stripAt(Matrix w, int row, int s) {
+    return blockAt(w, row, s)
+        + headBytes(w.type(), blockStrips(w, s))
+        + (long) (s % STRIPS) * stripBytes(w.type())
+        + row % ROWS / LANES * VECTOR;
+  }
+
+  /** Packs a matrix of a type that is served. */
+  static Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
+    int bands = (w.rows() + ROWS - 1) / ROWS;
+    MemorySegment target = arena.allocate(bands * bytes(w.type(), w.cols() / STRIP), 64);
+    pool.split(
+        bands,
+        (from, to) -> {
+          for (int band = from; band < to; band++) {
+            for (int s = 0; s < w.cols() / STRIP; s += STRIPS) {
+              packBlock(w, band * ROWS, s, target);
+            }
+          }
+        });
+    return new Matrix(w.type(), w.rows(), w.cols(), target, true);
+  }
+
+  /** Strip by strip, so that what is written follows what was written before. */
+  private static void packBlock(Matrix w, int first, int firstStrip, MemorySegment target) {
+    long head = blockAt(w, first, firstStrip);
+    long strip = stripAt(w, first, firstStrip);
+    long column = w.type().byteSize(firstStrip * STRIP);
+    int rows = Math.min(ROWS, w.rows() - first);
+    int strips = blockStrips(w, firstStrip);
+    for (int s = 0; s < strips; s++, strip += stripBytes(w.type())) {
+      for (int i = 0; i < rows; i++) {
+        long from = (first + i) * w.rowBytes() + column;
+        packStrip(w, from, s, target, head, strip, i / LANES, i % LANES);
+      }
+    }
+  }
+
+  /** Short, and so compiled early in a load. */
+  private static void packStrip(
+      Matrix w, long from, int s, MemorySegment target, long head, long strip, int set, int lane) {
+    long to = strip + set * VECTOR + 4L * lane;
+    switch (w.type()) {
+      case Q4_0 -> packQ4(w.data(), from + 18L * s, target, to, set, lane);
+      case Q4_K -> packQ4K(w.data(), from, s, target, head, to, set, lane);
+      default -> packQ6K(w.data(), from, s, target, head, to, set, lane);
+    }
+  }
+
+  /** 16 bytes of nibbles after a scale; the low ones are the first 16 columns. */
+  private static void packQ4(
+      MemorySegment data, long from, MemorySegment target, long to, int set, int lane) {
+    for (int i = 0; i < 4; i++) {
+      long bytes = data.get(LONG, from + 2 + i % 2 * 8) >>> i / 2 * 4;
+      target.set(INT, to + (long) i * STEP, nibbles(bytes));
+    }
+    // to is where the lane's int lies in the set's first vector
+    long scale = to - set * VECTOR - 4L * lane + 4 * STEP + set * HALVES + 2L * lane;
+    target.set(SHORT, scale, data.get(SHORT, from));
+  }
+
+  /** d, dmin, 12 bytes of scales and minima, 128 bytes of nibbles: two strips share 32 bytes. */
+  private static void packQ4K(
+      MemorySegment data,
+      long from,
+      int s,
+      MemorySegment target,
+      long head,
+      long to,
+      int set,
+      int lane) {
+    for (int i = 0; i < 4; i++) {
+      long bytes = data.get(LONG, from + 16 + s / 2 * 32 + i * 8) >>> s % 2 * 4;
+      target.set(INT, to + (long) i * STEP, nibbles(bytes));
+    }
+    if (s == 0) {
+      target.set(SHORT, head + set * 2 * HALVES + 2L * lane, data.get(SHORT, from));
+      target.set(SHORT, head + (set * 2 + 1) * HALVES + 2L * lane, data.get(SHORT, from + 2));
+    }
+    long at = head + SETS * 2 * HALVES + (s * SETS + set) * 2L * LANES + lane;
+    target.set(BYTE, at, (byte) scale4k(data, from + 4, s));
+    target.set(BYTE, at + LANES, (byte) min4k(data, from + 4, s));
+  }
+
+  /** 128 bytes of low nibbles, 64 of high pairs of bits, 16 scales, d. */
+  private static void packQ6K(
+      MemorySegment data,
+      long from,
+      int s,
+      MemorySegment target,
+      long head,
+      long to,
+      int set,
+      int lane) {
+    long low = from + s / 4 * 64 + s % 2 * 32;
+    long high = from + 128 + s / 4 * 32;
+    for (int half = 0; half < 2; half++) {
+      int pairs = 0;
+      for (int i = 0; i < 2; i++) {
+        int at = half * 16 + i * 8;
+        int nibbles = nibbles(data.get(LONG, low + at) >>> s % 4 / 2 * 4);
+        target.set(INT, to + (half * 3L + 1 + i) * STEP, nibbles);
+        pairs |= pairs(data.get(LONG, high + at) >>> s % 4 * 2) << i * 16;
+      }
+      target.set(INT, to + half * 3L * STEP, Integer.rotateLeft(pairs, 4));
+      long scale = head + SETS * HALVES + ((s * 2 + half) * SETS + set) * (long) LANES + lane;
+      target.set(BYTE, scale, data.get(BYTE, from + 192 + s * 2 + half));
+    }
+    if (s == 0) {
+      target.set(SHORT, head + set * HALVES + 2L * lane, data.get(SHORT, from + 208));
+    }
+  }
+
+  /** The low nibbles of eight bytes, the first in the lowest bits. */
+  private static int nibbles(long bytes) {
+    long p = bytes & 0x0f0f0f0f0f0f0f0fL;
+    p = (p | p >>> 4) & 0x00ff00ff00ff00ffL;
+    p = (p | p >>> 8) & 0x0000ffff0000ffffL;
+    return (int) (p | p >>> 16);
+  }
+
+  /** The lowest two bits of eight bytes, the first in the lowest bits. */
+  private static int pairs(long bytes) {
+    long p = bytes & 0x0303030303030303L;
+    p = (p | p >>> 6) & 0x000f000f000f000fL;
+    p = (p | p >>> 12) & 0x000000ff000000ffL;
+    return (int) ((p | p >>> 24) & 0xffff);
+  }
+
+  // Eight scales and eight minima of 6 bits each in 12 bytes (ggml-quants.c, get_scale_min_k4).
+
+  private static int scale4k(MemorySegment w, long at, int s) {
+    return s < 4
+        ? w.get(BYTE, at + s) & 63
+        : w.get(BYTE, at + s + 4) & 15 | w.get(BYTE, at + s - 4) >> 2 & 0x30;
+  }
+
+  private static int min4k(MemorySegment w, long at, int s) {
+    return s < 4
+        ? w.get(BYTE, at + s + 4) & 63
+        : w.get(BYTE, at + s + 4) >> 4 & 15 | w.get(BYTE, at + s) >> 2 & 0x30;
+  }
+
+  /**
+   * The scales of the block's strips from {@code s} on, and what a weight is whose integer is 0:
+   * [strips, SETS, 2, LANES], for Q6_K [strips, 2, SETS, 2, LANES].
+   */
+  static void scales(Matrix w, int row, int s, float[] out) {
+    MemorySegment data = w.data();
+    long head = blockAt(w, row, s);
+    int n = blockStrips(w, s) - s % STRIPS;
+    switch (w.type()) {
+      case Q4_0 -> scalesQ4(data, stripAt(w, row / ROWS * ROWS, s), n, out);
+      case Q4_K -> scalesQ4K(data, head, s % STRIPS, n, out);
+      default -> scalesQ6K(data, head, s % STRIPS * 2, n * 2, out);
+    }
+  }
+
+  private static void scalesQ4(MemorySegment w, long at, int n, float[] out) {
+    int to = 0;
+    for (int i = 0; i < n; i++, at += FOUR) {
+      for (int set = 0; set < SETS; set++, to += 2 * LANES) {
+        FloatVector scale = halves(w, at + 4 * STEP + set * HALVES);
+        scale.intoArray(out, to);
+        scale.mul(-8).intoArray(out, to + LANES);
+      }
+    }
+  }
+
+  private static void scalesQ4K(MemorySegment w, long head, int first, int n, float[] out) {
+    for (int set = 0; set < SETS; set++) {
+      FloatVector d = halves(w, head + set * 2 * HALVES);
+      FloatVector min = halves(w, head + (set * 2 + 1) * HALVES).neg();
+      for (int i = 0; i < n; i++) {
+        long at = head + SETS * 2 * HALVES + ((first + i) * SETS + set) * 2L * LANES;
+        int to = (i * SETS + set) * 2 * LANES;
+        d.mul(VectorDot.bytes(w, at)).intoArray(out, to);
+        min.mul(VectorDot.bytes(w, at + LANES)).intoArray(out, to + LANES);
+      }
+    }
+  }
+
+  private static void scalesQ6K(MemorySegment w, long head, int first, int n, float[] out) {
+    for (int set = 0; set < SETS; set++) {
+      FloatVector d = halves(w, head + set * HALVES);
+      for (int i = 0; i < n; i++) {
+        long at = head + SETS * HALVES + ((first + i) * SETS + set) * (long) LANES;
+        int to = (i * SETS + set) * 2 * LANES;
+        FloatVector scale = d.mul(VectorDot.bytes(w, at));
+        scale.intoArray(out, to);
+        scale.mul(-32).intoArray(out, to + LANES);
+      }
+    }
+  }
+
+  /** Halves as floats. */
+  static FloatVector halves(MemorySegment w, long at) {
+    IntVector half =
+        (IntVector)
+            ShortVector.fromMemorySegment(S, w, at, LE).convertShape(VectorOperators.S2I, I, 0);
+    return half.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
+  }
+
+  /**
+   * Strips of one set, from {@code s} on within a block, as f32: [n * 32][stride] from {@code to}.
+   *
+   * @param scales room for {@link #SCALES}
+   */
+  static void decode(
+      Matrix w, int row, int s, int n, MemorySegment panel, long to, long stride, float[] scales) {
+    MemorySegment data = w.data();
+    boolean six = w.type() == TensorType.Q6_K;
+    scales(w, row, s, scales);
+    int next = row % ROWS / LANES * 2 * LANES;
+    long at = stripAt(w, row, s);
+    for (int i = 0; i < n; i++, at += stripBytes(w.type())) {
+      for (int half = 0; half < 2; half++) {
+        FloatVector scale = FloatVector.fromArray(F, scales, next);
+        FloatVector offset = FloatVector.fromArray(F, scales, next + LANES);
+        next += six || half == 1 ? SETS * 2 * LANES : 0;
+        long from = at + half * (six ? 3L : 2L) * STEP;
+        IntVector pairs = six ? IntVector.fromMemorySegment(I, data, from, LE) : IntVector.zero(I);
+        from += six ? STEP : 0;
+        for (int j = 0; j < 2; j++) {
+          IntVector nibbles = IntVector.fromMemorySegment(I, data, from + (long) j * STEP, LE);
+          for (int k = 0; k < 8; k++, to += stride) {
+            IntVector q = nibbles.and(15).or(pairs.and(48));
+            ((FloatVector) q.convert(VectorOperators.I2F, 0))
+                .fma(scale, offset)
+                .intoMemorySegment(panel, to, LE);
+            nibbles = nibbles.lanewise(LSHR, 4);
+            pairs = pairs.lanewise(ROR, 2);
+          }
+        }
+      }
+    }
+  }
+
+  /** One row as f32. */
+  static void unpackRow(Matrix w, int row, float[] out, int offset) {
+    MemorySegment data = w.data();
+    int lane = row % LANES;
+    boolean six = w.type() == TensorType.Q6_K;
+    for (int s = 0; s < w.cols() / STRIP; s++) {
+      long at = stripAt(w, row, s) + 4L * lane;
+      for (int half = 0; half < 2; half++) {
+        float scale = scale(w, row, s, half);
+        float zero = zero(w, row, s, scale);
+        int pairs = six ? data.get(INT, at) : 0;
+        at += six ? STEP : 0;
+        for (int j = 0; j < 2; j++, at += STEP) {
+          int nibbles = data.get(INT, at);
+          for (int k = 0; k < 8; k++) {
+            int q = nibbles & 15 | pairs & 48;
+            out[offset++] = Math.fma(q, scale, zero);
+            nibbles >>>= 4;
+            pairs = Integer.rotateRight(pairs, 2);
+          }
+        }
+      }
+    }
+  }
+
+  /** A row's scale of half a strip. */
+  private static float scale(Matrix w, int row, int s, int half) {
+    MemorySegment data = w.data();
+    long head = blockAt(w, row, s);
+    int set = row % ROWS / LANES;
+    int lane = row % LANES;
+    int strip = s % STRIPS;
+    return switch (w.type()) {
+      case Q4_0 -> half(data, stripAt(w, row, s) - set * VECTOR + 4 * STEP + set * HALVES, lane);
+      case Q4_K ->
+          half(data, head + set * 2 * HALVES, lane)
+              * data.get(BYTE, head + SETS * 2 * HALVES + (strip * SETS + set) * 2L * LANES + lane);
+      default ->
+          half(data, head + set * HALVES, lane)
+              * data.get(
+                  BYTE,
+                  head + SETS * HALVES + ((strip * 2 + half) * SETS + set) * (long) LANES + lane);
+    };
+  }
+
+  /** What a row's weight is whose integer is 0. */
+  private static float zero(Matrix w, int row, int s, float scale) {
+    if (w.type() != TensorType.Q4_K) {
+      return scale * (w.type() == TensorType.Q4_0 ? -8 : -32);
+    }
+    MemorySegment data = w.data();
+    long head = blockAt(w, row, s);
+    int set = row % ROWS / LANES;
+    int lane = row % LANES;
+    long min = head + SETS * 2 * HALVES + (s % STRIPS * SETS + set) * 2L * LANES + LANES + lane;
+    return -half(data, head + (set * 2 + 1) * HALVES, lane) * data.get(BYTE, min);
+  }
+
+  private static float half(MemorySegment w, long at, int lane) {
+    return Float.float16ToFloat(w.get(SHORT, at + 2L * lane));
+  }
+}
