@@ -188,7 +188,7 @@ final class Compare implements Callable<Integer> {
         (parts[0].equals("read") ? read : fma).add(Double.valueOf(parts[1]));
       }
     } catch (FailedException e) {
-      throw new IllegalStateException(e.getMessage(), e);
+      throw usage("the machine's limits: " + e.getMessage());
     }
   }
 
