@@ -94,7 +94,7 @@ final class StepBenchmark implements Callable<Integer> {
         WorkerPool pool = WorkerPool.start(threads, "step")) {
       Kernels kernels = new Timed(KernelProvider.vector());
       Weights weights =
-          new WeightsBuilder(checkpoint, null, false, kernels, arena, pool)
+          new WeightsBuilder(checkpoint, null, null, false, kernels, arena, pool)
               .build((done, total) -> {});
       GemmaForward forward = new GemmaForward(weights, kernels, pool);
       try (KvCache cache = cache(weights.config())) {
