@@ -8,6 +8,7 @@ import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
+import dev.gemma4j.loader.TensorType;
 import dev.gemma4j.model.Batch;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
@@ -105,7 +106,8 @@ final class StepBenchmark implements Callable<Integer> {
   }
 
   private KvCache cache(GemmaConfig config) {
-    KvCache cache = new KvCache(new KvPool(new KvCache.Shape(config, kv), Long.MAX_VALUE, false));
+    KvCache cache =
+        new KvCache(new KvPool(new KvCache.Shape(config, kv), Long.MAX_VALUE, false), null);
     cache.reserve(0, positions);
     RandomWeights random = new RandomWeights(1);
     int size = config.numKvHeads() * config.headDim();
@@ -195,6 +197,11 @@ final class StepBenchmark implements Callable<Integer> {
     @Override
     public String name() {
       return kernels.name();
+    }
+
+    @Override
+    public boolean packs(TensorType type) {
+      return kernels.packs(type);
     }
 
     @Override
