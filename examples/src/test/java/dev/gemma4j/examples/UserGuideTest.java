@@ -13,6 +13,7 @@ import dev.gemma4j.KvMemoryException;
 import dev.gemma4j.KvType;
 import dev.gemma4j.LoadOptions;
 import dev.gemma4j.LogProbability;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Memory;
 import dev.gemma4j.Pooling;
 import dev.gemma4j.Prompt;
@@ -319,6 +320,20 @@ class UserGuideTest {
     List<Integer> tokens = gemma.generate(Prompt.of("Once"), options).tokens();
     for (int i = 1; i < tokens.size(); i++) {
       assertThat(tokens.get(i)).isNotEqualTo(tokens.get(i - 1));
+    }
+  }
+
+  @Test
+  void readmesAdapter() throws IOException {
+    Path lora = Path.of("../gemma-core/src/test/resources/dev/gemma4j/lora/every");
+    Path base = Path.of("src/test/resources/dev/gemma4j/examples/gemma-mqa-f32");
+    try (Gemma gemma = Gemma.load(base)) {
+      // guide
+      LoraAdapter adapter = gemma.loadAdapter(lora); // a directory
+      GenerationOptions options = GenerationOptions.builder().adapter(adapter).build();
+      String text = gemma.generate(Prompt.of("Once upon a time"), options).text();
+      // end
+      assertThat(text).isNotEmpty();
     }
   }
 
