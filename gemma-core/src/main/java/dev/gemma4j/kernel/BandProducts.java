@@ -27,8 +27,9 @@ import jdk.incubator.vector.IntVector;
 
 /**
  * Products of {@link RowBands} with one vector or a few: weights are decoded in registers and meet
- * up to eight rows of the batch there. Whatever the batch, and in {@link Panel} too, an element is
- * the same sum over the same decoded weights from the first column to the last, to the last bit.
+ * up to eight rows of the batch there. From two rows on, and in {@link Panel} too, an element is
+ * the same sum over the same decoded weights from the first column to the last, to the last bit;
+ * one row alone sums integers and applies scales afterwards, which is faster.
  *
  * <p>Written out: a loop over the accumulators would keep them in memory. One column a turn: C2
  * moves loads to the front, and those of two columns would leave no registers for the sums. The
@@ -38,8 +39,7 @@ final class BandProducts {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
   // A nibble moved into the mantissa of 1, to its top or to the four bits below, is a float without
-  // a
-  // conversion, and one shift serves two of them.
+  // a conversion, and one shift serves two of them.
   private static final int ONE = 0x3f800000;
   private static final int HIGH = 0x00780000;
   private static final int LOW = 0x00078000;
@@ -79,18 +79,25 @@ final class BandProducts {
     for (int r = from; r < to; r += ROWS) {
       Arrays.fill(sums, 0, ROWS, 0);
       if (m.type() == TensorType.Q4_0) {
-        four(w, RowBands.stripAt(m, r, 0), strips, x, offsets, 0, sums);
-      }
-      for (int s = 0; s < strips && m.type() != TensorType.Q4_0; s += STRIPS) {
-        RowBands.scales(m, r, s, scales);
-        long at = RowBands.stripAt(m, r, s);
-        if (m.type() == TensorType.Q4_K) {
-          fourK(w, at, STRIPS, scales, x, offsets, s, sums);
-        } else {
-          sixK(w, at, STRIPS, scales, x, offsets, s, sums);
-        }
+        four(w, RowBands.stripAt(m, r, 0), strips, x, offsets, sums);
+      } else {
+        blocks(m, r, strips, x, offsets, scales, sums);
       }
       System.arraycopy(sums, 0, y, r, Math.min(ROWS, to - r));
+    }
+  }
+
+  /** One row's product with a band of Q4_K or Q6_K. */
+  private static void blocks(
+      Matrix m, int row, int strips, float[] x, float[] offsets, float[] scales, float[] y) {
+    for (int s = 0; s < strips; s += STRIPS) {
+      RowBands.scales(m, row, s, scales);
+      long at = RowBands.stripAt(m, row, s);
+      if (m.type() == TensorType.Q4_K) {
+        fourK(m.data(), at, STRIPS, scales, x, offsets, s, y);
+      } else {
+        sixK(m.data(), at, STRIPS, scales, x, offsets, s, y);
+      }
     }
   }
 
@@ -146,9 +153,9 @@ final class BandProducts {
     if (m.type() == TensorType.Q4_0) {
       long at = RowBands.stripAt(m, row, 0);
       if (tile == 4) {
-        fourx4(w, at, strips, x, 0, y);
+        fourx4(w, at, strips, x, y);
       } else {
-        fourx8(w, at, strips, x, 0, y);
+        fourx8(w, at, strips, x, y);
       }
       return;
     }
@@ -165,14 +172,14 @@ final class BandProducts {
   }
 
   private static void four(
-      MemorySegment w, long at, int strips, float[] x, float[] offsets, int first, float[] y) {
+      MemorySegment w, long at, int strips, float[] x, float[] offsets, float[] y) {
     FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
     IntVector high = IntVector.broadcast(I, HIGH);
     IntVector low = IntVector.broadcast(I, LOW);
     IntVector one = IntVector.broadcast(I, ONE);
-    int i = first * STRIP;
-    for (int s = first; s < first + strips; s++, at += FOUR) {
+    int i = 0;
+    for (int s = 0; s < strips; s++, at += FOUR) {
       FloatVector evenOffset = FloatVector.broadcast(F, offsets[2 * s]);
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
       FloatVector aEven = evenOffset, aOdd = oddOffset;
@@ -298,7 +305,8 @@ final class BandProducts {
     b.intoArray(y, 1 * LANES);
   }
 
-  private static void fourx4(MemorySegment w, long at, int strips, float[] x, int i, float[] y) {
+  private static void fourx4(MemorySegment w, long at, int strips, float[] x, float[] y) {
+    int i = 0;
     FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
     FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);
@@ -345,7 +353,8 @@ final class BandProducts {
     b3.intoArray(y, 7 * LANES);
   }
 
-  private static void fourx8(MemorySegment w, long at, int strips, float[] x, int i, float[] y) {
+  private static void fourx8(MemorySegment w, long at, int strips, float[] x, float[] y) {
+    int i = 0;
     FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
     FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);
