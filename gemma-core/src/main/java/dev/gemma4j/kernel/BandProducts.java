@@ -4,8 +4,12 @@ import static dev.gemma4j.kernel.RowBands.FOUR;
 import static dev.gemma4j.kernel.RowBands.FOUR_K;
 import static dev.gemma4j.kernel.RowBands.HALVES;
 import static dev.gemma4j.kernel.RowBands.LANES;
+import static dev.gemma4j.kernel.RowBands.NIBBLE;
+import static dev.gemma4j.kernel.RowBands.ONE;
 import static dev.gemma4j.kernel.RowBands.ROWS;
 import static dev.gemma4j.kernel.RowBands.SIX;
+import static dev.gemma4j.kernel.RowBands.SIX_NIBBLE;
+import static dev.gemma4j.kernel.RowBands.SIX_PAIR;
 import static dev.gemma4j.kernel.RowBands.STEP;
 import static dev.gemma4j.kernel.RowBands.STRIP;
 import static dev.gemma4j.kernel.RowBands.STRIPS;
@@ -13,10 +17,7 @@ import static dev.gemma4j.kernel.RowBands.VECTOR;
 import static dev.gemma4j.kernel.RowBands.halves;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
-import static jdk.incubator.vector.VectorOperators.I2F;
-import static jdk.incubator.vector.VectorOperators.LSHL;
-import static jdk.incubator.vector.VectorOperators.LSHR;
-import static jdk.incubator.vector.VectorOperators.ROR;
+import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
@@ -38,11 +39,9 @@ import jdk.incubator.vector.IntVector;
 final class BandProducts {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
-  // A nibble moved into the mantissa of 1, to its top or to the four bits below, is a float without
-  // a conversion, and one shift serves two of them.
-  private static final int ONE = 0x3f800000;
-  private static final int HIGH = 0x00780000;
-  private static final int LOW = 0x00078000;
+  // The nibble below the top one of a mantissa: even columns have their integer in NIBBLE, as 1 +
+  // q/16, odd ones here, as 1 + q/256, and one rotation serves two of them.
+  private static final int LOWER = 0x00078000;
 
   private BandProducts() {}
 
@@ -102,9 +101,9 @@ final class BandProducts {
   }
 
   /**
-   * What to add for each strip's input x: Q4_0 and Q4_K read nibbles as 1 + q/256 in even columns
-   * and 1 + q/16 in odd ones, Q4_0 means q - 8, Q4_K subtracts its minimum from each weight; Q6_K
-   * means q - 32, and has a scale for each half.
+   * What to add for each strip's input x: Q4_0 and Q4_K read nibbles as 1 + q/16 in even columns
+   * and 1 + q/256 in odd ones, Q4_0 means q - 8, Q4_K subtracts its minimum from each weight; Q6_K
+   * reads 1 + q/64, means q - 32, and has a scale for each half.
    */
   private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
     float[] offsets = scratch.input(3 * strips);
@@ -119,8 +118,8 @@ final class BandProducts {
       }
       switch (m.type()) {
         case Q4_0 -> {
-          offsets[2 * s] = -(1 + 8 / 256f) * even;
-          offsets[2 * s + 1] = -(1 + 8 / 16f) * odd;
+          offsets[2 * s] = -(1 + 8 / 16f) * even;
+          offsets[2 * s + 1] = -(1 + 8 / 256f) * odd;
         }
         case Q4_K -> {
           offsets[3 * s] = -even;
@@ -128,8 +127,8 @@ final class BandProducts {
           offsets[3 * s + 2] = even + odd; // times minus the minimum
         }
         default -> {
-          offsets[2 * s] = -32 * half;
-          offsets[2 * s + 1] = -32 * (even + odd - half);
+          offsets[2 * s] = -(1 + 32 / 64f) * half;
+          offsets[2 * s + 1] = -(1 + 32 / 64f) * (even + odd - half);
         }
       }
     }
@@ -175,8 +174,8 @@ final class BandProducts {
       MemorySegment w, long at, int strips, float[] x, float[] offsets, float[] y) {
     FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
-    IntVector high = IntVector.broadcast(I, HIGH);
-    IntVector low = IntVector.broadcast(I, LOW);
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
     int i = 0;
     for (int s = 0; s < strips; s++, at += FOUR) {
@@ -184,24 +183,22 @@ final class BandProducts {
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
       FloatVector aEven = evenOffset, aOdd = oddOffset;
       FloatVector bEven = evenOffset, bOdd = oddOffset;
-      for (int j = 0; j < 4; j++) {
-        IntVector aQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
-        IntVector bQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
+      for (long p = at; p != at + 4 * STEP; p += STEP) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
         for (int k = 0; k < 4; k++, i += 2) {
           FloatVector even = FloatVector.broadcast(F, x[i]);
           FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
-          IntVector aU = aQ.lanewise(LSHL, 15);
-          aEven = aU.and(low).or(one).reinterpretAsFloats().fma(even, aEven);
-          aOdd = aU.and(high).or(one).reinterpretAsFloats().fma(odd, aOdd);
-          aQ = aQ.lanewise(LSHR, 8);
-          IntVector bU = bQ.lanewise(LSHL, 15);
-          bEven = bU.and(low).or(one).reinterpretAsFloats().fma(even, bEven);
-          bOdd = bU.and(high).or(one).reinterpretAsFloats().fma(odd, bOdd);
-          bQ = bQ.lanewise(LSHR, 8);
+          aEven = aQ.and(nibble).or(one).reinterpretAsFloats().fma(even, aEven);
+          aOdd = aQ.and(lower).or(one).reinterpretAsFloats().fma(odd, aOdd);
+          aQ = aQ.lanewise(ROL, 8);
+          bEven = bQ.and(nibble).or(one).reinterpretAsFloats().fma(even, bEven);
+          bOdd = bQ.and(lower).or(one).reinterpretAsFloats().fma(odd, bOdd);
+          bQ = bQ.lanewise(ROL, 8);
         }
       }
-      a = aEven.mul(16).add(aOdd).fma(halves(w, at + 4 * STEP + 0 * HALVES).mul(16), a);
-      b = bEven.mul(16).add(bOdd).fma(halves(w, at + 4 * STEP + 1 * HALVES).mul(16), b);
+      a = aOdd.mul(16).add(aEven).fma(halves(w, at + 4 * STEP + 0 * HALVES).mul(16), a);
+      b = bOdd.mul(16).add(bEven).fma(halves(w, at + 4 * STEP + 1 * HALVES).mul(16), b);
     }
     a.intoArray(y, 0 * LANES);
     b.intoArray(y, 1 * LANES);
@@ -219,8 +216,8 @@ final class BandProducts {
     FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
     int scale = 0;
-    IntVector high = IntVector.broadcast(I, HIGH);
-    IntVector low = IntVector.broadcast(I, LOW);
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
     int i = first * STRIP;
     for (int s = first; s < first + strips; s++, at += FOUR_K) {
@@ -228,34 +225,30 @@ final class BandProducts {
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[3 * s + 1]);
       FloatVector aEven = evenOffset, aOdd = oddOffset;
       FloatVector bEven = evenOffset, bOdd = oddOffset;
-      for (int j = 0; j < 4; j++) {
-        IntVector aQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
-        IntVector bQ = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
+      for (long p = at; p != at + 4 * STEP; p += STEP) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
         for (int k = 0; k < 4; k++, i += 2) {
           FloatVector even = FloatVector.broadcast(F, x[i]);
           FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
-          IntVector aU = aQ.lanewise(LSHL, 15);
-          aEven = aU.and(low).or(one).reinterpretAsFloats().fma(even, aEven);
-          aOdd = aU.and(high).or(one).reinterpretAsFloats().fma(odd, aOdd);
-          aQ = aQ.lanewise(LSHR, 8);
-          IntVector bU = bQ.lanewise(LSHL, 15);
-          bEven = bU.and(low).or(one).reinterpretAsFloats().fma(even, bEven);
-          bOdd = bU.and(high).or(one).reinterpretAsFloats().fma(odd, bOdd);
-          bQ = bQ.lanewise(LSHR, 8);
+          aEven = aQ.and(nibble).or(one).reinterpretAsFloats().fma(even, aEven);
+          aOdd = aQ.and(lower).or(one).reinterpretAsFloats().fma(odd, aOdd);
+          aQ = aQ.lanewise(ROL, 8);
+          bEven = bQ.and(nibble).or(one).reinterpretAsFloats().fma(even, bEven);
+          bOdd = bQ.and(lower).or(one).reinterpretAsFloats().fma(odd, bOdd);
+          bQ = bQ.lanewise(ROL, 8);
         }
       }
       FloatVector total = FloatVector.broadcast(F, offsets[3 * s + 2]);
       a = FloatVector.fromArray(F, scales, scale + 1 * LANES).fma(total, a);
       a =
-          aEven
-              .mul(16)
-              .add(aOdd)
+          aOdd.mul(16)
+              .add(aEven)
               .fma(FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(16), a);
       b = FloatVector.fromArray(F, scales, scale + 3 * LANES).fma(total, b);
       b =
-          bEven
-              .mul(16)
-              .add(bOdd)
+          bOdd.mul(16)
+              .add(bEven)
               .fma(FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(16), b);
       scale += 4 * LANES;
     }
@@ -274,6 +267,9 @@ final class BandProducts {
       float[] y) {
     FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    IntVector nibble = IntVector.broadcast(I, SIX_NIBBLE);
+    IntVector pair = IntVector.broadcast(I, SIX_PAIR);
+    IntVector one = IntVector.broadcast(I, ONE);
     int scale = 0;
     int i = first * STRIP;
     for (int s = first; s < first + strips; s++, at += SIX) {
@@ -283,21 +279,21 @@ final class BandProducts {
         IntVector aU = IntVector.fromMemorySegment(I, w, from + 0 * VECTOR, LE);
         IntVector bU = IntVector.fromMemorySegment(I, w, from + 1 * VECTOR, LE);
         FloatVector aSum = offset, bSum = offset;
-        for (int j = 0; j < 2; j++) {
-          IntVector aQ = IntVector.fromMemorySegment(I, w, from + (j + 1) * STEP + 0 * VECTOR, LE);
-          IntVector bQ = IntVector.fromMemorySegment(I, w, from + (j + 1) * STEP + 1 * VECTOR, LE);
+        for (long p = from + STEP; p != from + 3 * STEP; p += STEP) {
+          IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+          IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
           for (int k = 0; k < 8; k++, i++) {
             FloatVector z = FloatVector.broadcast(F, x[i]);
-            aSum = ((FloatVector) aQ.and(15).or(aU.and(48)).convert(I2F, 0)).fma(z, aSum);
-            aQ = aQ.lanewise(LSHR, 4);
-            aU = aU.lanewise(ROR, 2);
-            bSum = ((FloatVector) bQ.and(15).or(bU.and(48)).convert(I2F, 0)).fma(z, bSum);
-            bQ = bQ.lanewise(LSHR, 4);
-            bU = bU.lanewise(ROR, 2);
+            aSum = aQ.and(nibble).or(one).or(aU.and(pair)).reinterpretAsFloats().fma(z, aSum);
+            aQ = aQ.lanewise(ROL, 4);
+            aU = aU.lanewise(ROL, 2);
+            bSum = bQ.and(nibble).or(one).or(bU.and(pair)).reinterpretAsFloats().fma(z, bSum);
+            bQ = bQ.lanewise(ROL, 4);
+            bU = bU.lanewise(ROL, 2);
           }
         }
-        a = FloatVector.fromArray(F, scales, scale + 0 * LANES).fma(aSum, a);
-        b = FloatVector.fromArray(F, scales, scale + 2 * LANES).fma(bSum, b);
+        a = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(64).fma(aSum, a);
+        b = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(64).fma(bSum, b);
         scale += 4 * LANES;
       }
     }
@@ -315,17 +311,19 @@ final class BandProducts {
     FloatVector b2 = FloatVector.fromArray(F, y, 5 * LANES);
     FloatVector a3 = FloatVector.fromArray(F, y, 6 * LANES);
     FloatVector b3 = FloatVector.fromArray(F, y, 7 * LANES);
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR) {
-      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES);
-      FloatVector aOffset = aScale.mul(-8);
-      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES);
-      FloatVector bOffset = bScale.mul(-8);
+      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES).mul(16);
+      FloatVector aOffset = aScale.mul(-0.5f);
+      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES).mul(16);
+      FloatVector bOffset = bScale.mul(-0.5f);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 4) {
-          FloatVector aw = ((FloatVector) a.and(15).convert(I2F, 0)).fma(aScale, aOffset);
-          FloatVector bw = ((FloatVector) b.and(15).convert(I2F, 0)).fma(bScale, bOffset);
+          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(aScale, aOffset);
+          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -338,8 +336,8 @@ final class BandProducts {
           z = FloatVector.broadcast(F, x[i + 3]);
           a3 = aw.fma(z, a3);
           b3 = bw.fma(z, b3);
-          a = a.lanewise(LSHR, 4);
-          b = b.lanewise(LSHR, 4);
+          a = a.lanewise(ROL, 4);
+          b = b.lanewise(ROL, 4);
         }
       }
     }
@@ -371,17 +369,19 @@ final class BandProducts {
     FloatVector b6 = FloatVector.fromArray(F, y, 13 * LANES);
     FloatVector a7 = FloatVector.fromArray(F, y, 14 * LANES);
     FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR) {
-      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES);
-      FloatVector aOffset = aScale.mul(-8);
-      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES);
-      FloatVector bOffset = bScale.mul(-8);
+      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES).mul(16);
+      FloatVector aOffset = aScale.mul(-0.5f);
+      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES).mul(16);
+      FloatVector bOffset = bScale.mul(-0.5f);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 8) {
-          FloatVector aw = ((FloatVector) a.and(15).convert(I2F, 0)).fma(aScale, aOffset);
-          FloatVector bw = ((FloatVector) b.and(15).convert(I2F, 0)).fma(bScale, bOffset);
+          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(aScale, aOffset);
+          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -406,8 +406,8 @@ final class BandProducts {
           z = FloatVector.broadcast(F, x[i + 7]);
           a7 = aw.fma(z, a7);
           b7 = bw.fma(z, b7);
-          a = a.lanewise(LSHR, 4);
-          b = b.lanewise(LSHR, 4);
+          a = a.lanewise(ROL, 4);
+          b = b.lanewise(ROL, 4);
         }
       }
     }
@@ -448,18 +448,20 @@ final class BandProducts {
     FloatVector a7 = FloatVector.fromArray(F, y, 14 * LANES);
     FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
     int scale = 0;
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR_K) {
-      FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES);
+      FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(16);
       FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES);
-      FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES);
+      FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(16);
       FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
       scale += 4 * LANES;
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 8) {
-          FloatVector aw = ((FloatVector) a.and(15).convert(I2F, 0)).fma(aScale, aOffset);
-          FloatVector bw = ((FloatVector) b.and(15).convert(I2F, 0)).fma(bScale, bOffset);
+          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(aScale, aOffset);
+          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -484,8 +486,8 @@ final class BandProducts {
           z = FloatVector.broadcast(F, x[i + 7]);
           a7 = aw.fma(z, a7);
           b7 = bw.fma(z, b7);
-          a = a.lanewise(LSHR, 4);
-          b = b.lanewise(LSHR, 4);
+          a = a.lanewise(ROL, 4);
+          b = b.lanewise(ROL, 4);
         }
       }
     }
@@ -526,11 +528,14 @@ final class BandProducts {
     FloatVector a7 = FloatVector.fromArray(F, y, 14 * LANES);
     FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
     int scale = 0;
+    IntVector nibble = IntVector.broadcast(I, SIX_NIBBLE);
+    IntVector pair = IntVector.broadcast(I, SIX_PAIR);
+    IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += SIX) {
       for (int half = 0; half < 2; half++) {
-        FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES);
+        FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(64);
         FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES);
-        FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES);
+        FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(64);
         FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
         scale += 4 * LANES;
         IntVector aPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 0 * VECTOR, LE);
@@ -542,9 +547,19 @@ final class BandProducts {
               IntVector.fromMemorySegment(I, w, at + (half * 3 + 1 + j) * STEP + 1 * VECTOR, LE);
           for (int k = 0; k < 8; k++, i += 8) {
             FloatVector aw =
-                ((FloatVector) a.and(15).or(aPairs.and(48)).convert(I2F, 0)).fma(aScale, aOffset);
+                a.and(nibble)
+                    .or(one)
+                    .or(aPairs.and(pair))
+                    .reinterpretAsFloats()
+                    .sub(1)
+                    .fma(aScale, aOffset);
             FloatVector bw =
-                ((FloatVector) b.and(15).or(bPairs.and(48)).convert(I2F, 0)).fma(bScale, bOffset);
+                b.and(nibble)
+                    .or(one)
+                    .or(bPairs.and(pair))
+                    .reinterpretAsFloats()
+                    .sub(1)
+                    .fma(bScale, bOffset);
             FloatVector z = FloatVector.broadcast(F, x[i]);
             a0 = aw.fma(z, a0);
             b0 = bw.fma(z, b0);
@@ -569,10 +584,10 @@ final class BandProducts {
             z = FloatVector.broadcast(F, x[i + 7]);
             a7 = aw.fma(z, a7);
             b7 = bw.fma(z, b7);
-            a = a.lanewise(LSHR, 4);
-            aPairs = aPairs.lanewise(ROR, 2);
-            b = b.lanewise(LSHR, 4);
-            bPairs = bPairs.lanewise(ROR, 2);
+            a = a.lanewise(ROL, 4);
+            aPairs = aPairs.lanewise(ROL, 2);
+            b = b.lanewise(ROL, 4);
+            bPairs = bPairs.lanewise(ROL, 2);
           }
         }
       }

@@ -5,8 +5,7 @@ import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.S;
 import static dev.gemma4j.kernel.VectorKernels.SHORT;
 import static jdk.incubator.vector.VectorOperators.LSHL;
-import static jdk.incubator.vector.VectorOperators.LSHR;
-import static jdk.incubator.vector.VectorOperators.ROR;
+import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.Arena;
@@ -36,11 +35,11 @@ import jdk.incubator.vector.VectorOperators;
  * </pre>
  *
  * Nibbles and pairs of bits are a vector of ints of one set and one of the other, scales are LANES
- * of one and LANES of the other. An int of nibbles holds 8 neighbouring columns of its row, the
- * first in its lowest bits; one of pairs of bits, the upper ones of Q6_K, holds 16, the first in
- * bits 4 and 5, where they are wanted, and the others round from there. The last band is filled
- * with rows of zeros; Q4_K takes 3 % more bytes than in a file, where scales have 6 bits, the
- * others as many.
+ * of one and LANES of the other. An int of nibbles holds 8 neighbouring columns of its row, one of
+ * pairs of bits, the upper ones of Q6_K, holds 16. The first column's are where a product wants
+ * them, at the top of a float's mantissa, and each rotation brings the next one's there. The last
+ * band is filled with rows of zeros; Q4_K takes 3 % more bytes than in a file, where scales have 6
+ * bits, the others as many.
  */
 final class RowBands {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -76,6 +75,18 @@ final class RowBands {
 
   /** Floats that {@link #scales} fills at most. */
   static final int SCALES = STRIPS * 2 * SETS * 2 * LANES;
+
+  /** 1 as a float; q put into the top of its mantissa's 23 bits makes it 1 + q/16 or 1 + q/64. */
+  static final int ONE = 0x3f800000;
+
+  /** The top four bits of a mantissa. */
+  static final int NIBBLE = 0x00780000;
+
+  /** The four bits below the top two, where Q6_K has its nibbles. */
+  static final int SIX_NIBBLE = 0x001e0000;
+
+  /** The top two bits. */
+  static final int SIX_PAIR = 0x00600000;
 
   // A half's bits moved to a float's lie 112 powers of two too low.
   private static final int HALF_BITS = 0x8fffe000;
@@ -184,7 +195,7 @@ final class RowBands {
       MemorySegment data, long from, MemorySegment target, long to, int set, int lane) {
     for (int i = 0; i < 4; i++) {
       long bytes = data.get(LONG, from + 2 + i % 2 * 8) >>> i / 2 * 4;
-      target.set(INT, to + (long) i * STEP, nibbles(bytes));
+      target.set(INT, to + (long) i * STEP, nibbles(bytes, 19));
     }
     // to is where the lane's int lies in the set's first vector
     long scale = to - set * VECTOR - 4L * lane + 4 * STEP + set * HALVES + 2L * lane;
@@ -203,7 +214,7 @@ final class RowBands {
       int lane) {
     for (int i = 0; i < 4; i++) {
       long bytes = data.get(LONG, from + 16 + s / 2 * 32 + i * 8) >>> s % 2 * 4;
-      target.set(INT, to + (long) i * STEP, nibbles(bytes));
+      target.set(INT, to + (long) i * STEP, nibbles(bytes, 19));
     }
     if (s == 0) {
       target.set(SHORT, head + set * 2 * HALVES + 2L * lane, data.get(SHORT, from));
@@ -230,11 +241,11 @@ final class RowBands {
       int pairs = 0;
       for (int i = 0; i < 2; i++) {
         int at = half * 16 + i * 8;
-        int nibbles = nibbles(data.get(LONG, low + at) >>> s % 4 / 2 * 4);
+        int nibbles = nibbles(data.get(LONG, low + at) >>> s % 4 / 2 * 4, 17);
         target.set(INT, to + (half * 3L + 1 + i) * STEP, nibbles);
-        pairs |= pairs(data.get(LONG, high + at) >>> s % 4 * 2) << i * 16;
+        pairs = pairs << 16 | pairs(data.get(LONG, high + at) >>> s % 4 * 2);
       }
-      target.set(INT, to + half * 3L * STEP, Integer.rotateLeft(pairs, 4));
+      target.set(INT, to + half * 3L * STEP, Integer.rotateRight(pairs, 30 - 21));
       long scale = head + SETS * HALVES + ((s * 2 + half) * SETS + set) * (long) LANES + lane;
       target.set(BYTE, scale, data.get(BYTE, from + 192 + s * 2 + half));
     }
@@ -243,17 +254,17 @@ final class RowBands {
     }
   }
 
-  /** The low nibbles of eight bytes, the first in the lowest bits. */
-  private static int nibbles(long bytes) {
-    long p = bytes & 0x0f0f0f0f0f0f0f0fL;
+  /** The low nibbles of eight bytes, the first at {@code bit}, the next below it. */
+  private static int nibbles(long bytes, int bit) {
+    long p = Long.reverseBytes(bytes) & 0x0f0f0f0f0f0f0f0fL;
     p = (p | p >>> 4) & 0x00ff00ff00ff00ffL;
     p = (p | p >>> 8) & 0x0000ffff0000ffffL;
-    return (int) (p | p >>> 16);
+    return Integer.rotateRight((int) (p | p >>> 16), 28 - bit);
   }
 
-  /** The lowest two bits of eight bytes, the first in the lowest bits. */
+  /** The lowest two bits of eight bytes, the first's the highest of 16. */
   private static int pairs(long bytes) {
-    long p = bytes & 0x0303030303030303L;
+    long p = Long.reverseBytes(bytes) & 0x0303030303030303L;
     p = (p | p >>> 6) & 0x000f000f000f000fL;
     p = (p | p >>> 12) & 0x000000ff000000ffL;
     return (int) ((p | p >>> 24) & 0xffff);
@@ -342,26 +353,27 @@ final class RowBands {
       Matrix w, int row, int s, int n, MemorySegment panel, long to, long stride, float[] scales) {
     MemorySegment data = w.data();
     boolean six = w.type() == TensorType.Q6_K;
+    IntVector one = IntVector.broadcast(I, ONE);
+    IntVector low = IntVector.broadcast(I, six ? SIX_NIBBLE : NIBBLE);
+    IntVector high = IntVector.broadcast(I, six ? SIX_PAIR : 0);
     scales(w, row, s, scales);
     int next = row % ROWS / LANES * 2 * LANES;
     long at = stripAt(w, row, s);
     for (int i = 0; i < n; i++, at += stripBytes(w.type())) {
       for (int half = 0; half < 2; half++) {
-        FloatVector scale = FloatVector.fromArray(F, scales, next);
+        FloatVector scale = FloatVector.fromArray(F, scales, next).mul(six ? 64 : 16);
         FloatVector offset = FloatVector.fromArray(F, scales, next + LANES);
         next += six || half == 1 ? SETS * 2 * LANES : 0;
         long from = at + half * (six ? 3L : 2L) * STEP;
-        IntVector pairs = six ? IntVector.fromMemorySegment(I, data, from, LE) : IntVector.zero(I);
+        IntVector pairs = six ? IntVector.fromMemorySegment(I, data, from, LE) : one;
         from += six ? STEP : 0;
         for (int j = 0; j < 2; j++) {
           IntVector nibbles = IntVector.fromMemorySegment(I, data, from + (long) j * STEP, LE);
           for (int k = 0; k < 8; k++, to += stride) {
-            IntVector q = nibbles.and(15).or(pairs.and(48));
-            ((FloatVector) q.convert(VectorOperators.I2F, 0))
-                .fma(scale, offset)
-                .intoMemorySegment(panel, to, LE);
-            nibbles = nibbles.lanewise(LSHR, 4);
-            pairs = pairs.lanewise(ROR, 2);
+            IntVector q = nibbles.and(low).or(pairs.and(high)).or(one);
+            q.reinterpretAsFloats().sub(1).fma(scale, offset).intoMemorySegment(panel, to, LE);
+            nibbles = nibbles.lanewise(ROL, 4);
+            pairs = pairs.lanewise(ROL, 2);
           }
         }
       }
@@ -383,10 +395,11 @@ final class RowBands {
         for (int j = 0; j < 2; j++, at += STEP) {
           int nibbles = data.get(INT, at);
           for (int k = 0; k < 8; k++) {
-            int q = nibbles & 15 | pairs & 48;
+            int q =
+                six ? (nibbles & SIX_NIBBLE | pairs & SIX_PAIR) >> 17 : (nibbles & NIBBLE) >> 19;
             out[offset++] = Math.fma(q, scale, zero);
-            nibbles >>>= 4;
-            pairs = Integer.rotateRight(pairs, 2);
+            nibbles = Integer.rotateLeft(nibbles, 4);
+            pairs = Integer.rotateLeft(pairs, 2);
           }
         }
       }
