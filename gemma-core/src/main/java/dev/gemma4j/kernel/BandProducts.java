@@ -17,6 +17,7 @@ import static dev.gemma4j.kernel.RowBands.VECTOR;
 import static dev.gemma4j.kernel.RowBands.halves;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
@@ -315,15 +316,15 @@ final class BandProducts {
     IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR) {
       FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES).mul(16);
-      FloatVector aOffset = aScale.mul(-0.5f);
+      FloatVector aOffset = aScale.mul(-1.5f);
       FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES).mul(16);
-      FloatVector bOffset = bScale.mul(-0.5f);
+      FloatVector bOffset = bScale.mul(-1.5f);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 4) {
-          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(aScale, aOffset);
-          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(bScale, bOffset);
+          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().fma(aScale, aOffset);
+          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -373,15 +374,15 @@ final class BandProducts {
     IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR) {
       FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES).mul(16);
-      FloatVector aOffset = aScale.mul(-0.5f);
+      FloatVector aOffset = aScale.mul(-1.5f);
       FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES).mul(16);
-      FloatVector bOffset = bScale.mul(-0.5f);
+      FloatVector bOffset = bScale.mul(-1.5f);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 8) {
-          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(aScale, aOffset);
-          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(bScale, bOffset);
+          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().fma(aScale, aOffset);
+          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -449,19 +450,18 @@ final class BandProducts {
     FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
     int scale = 0;
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
-    IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR_K) {
-      FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(16);
+      FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(0x1p-19f);
       FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES);
-      FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(16);
+      FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(0x1p-19f);
       FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
       scale += 4 * LANES;
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 8) {
-          FloatVector aw = a.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(aScale, aOffset);
-          FloatVector bw = b.and(nibble).or(one).reinterpretAsFloats().sub(1).fma(bScale, bOffset);
+          FloatVector aw = ((FloatVector) a.and(nibble).convert(I2F, 0)).fma(aScale, aOffset);
+          FloatVector bw = ((FloatVector) b.and(nibble).convert(I2F, 0)).fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -534,9 +534,9 @@ final class BandProducts {
     for (int s = 0; s < strips; s++, at += SIX) {
       for (int half = 0; half < 2; half++) {
         FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(64);
-        FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES);
+        FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES).mul(3);
         FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(64);
-        FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
+        FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES).mul(3);
         scale += 4 * LANES;
         IntVector aPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 0 * VECTOR, LE);
         IntVector bPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 1 * VECTOR, LE);
@@ -551,14 +551,12 @@ final class BandProducts {
                     .or(one)
                     .or(aPairs.and(pair))
                     .reinterpretAsFloats()
-                    .sub(1)
                     .fma(aScale, aOffset);
             FloatVector bw =
                 b.and(nibble)
                     .or(one)
                     .or(bPairs.and(pair))
                     .reinterpretAsFloats()
-                    .sub(1)
                     .fma(bScale, bOffset);
             FloatVector z = FloatVector.broadcast(F, x[i]);
             a0 = aw.fma(z, a0);
