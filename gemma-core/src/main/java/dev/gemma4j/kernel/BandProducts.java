@@ -14,7 +14,7 @@ import static dev.gemma4j.kernel.RowBands.STEP;
 import static dev.gemma4j.kernel.RowBands.STRIP;
 import static dev.gemma4j.kernel.RowBands.STRIPS;
 import static dev.gemma4j.kernel.RowBands.VECTOR;
-import static dev.gemma4j.kernel.RowBands.halves;
+import static dev.gemma4j.kernel.VectorDot.halves;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static jdk.incubator.vector.VectorOperators.I2F;

@@ -1,15 +1,11 @@
 package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
-import static dev.gemma4j.kernel.VectorKernels.S;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorOperators;
 
 /** Keys and values of a page as f32: in place where they are stored so, else decoded to scratch. */
 final class KvVectors {
@@ -90,11 +86,7 @@ final class KvVectors {
     MemorySegment target = scratch.aligned(4L * n);
     int i = 0;
     for (; i + LANES <= n; i += LANES) {
-      IntVector bits =
-          (IntVector)
-              ShortVector.fromMemorySegment(S, page, at + 2L * i, LE)
-                  .convertShape(VectorOperators.S2I, VectorKernels.I, 0);
-      VectorDot.halves(bits, bits.and(0x7fff), 13).intoMemorySegment(target, 4L * i, LE);
+      VectorDot.halves(page, at + 2L * i).intoMemorySegment(target, 4L * i, LE);
     }
     for (; i < n; i++) {
       float value = Float.float16ToFloat(page.get(KvLayout.SHORT, at + 2L * i));

@@ -2,9 +2,7 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
-import static dev.gemma4j.kernel.VectorKernels.S;
 import static dev.gemma4j.kernel.VectorKernels.SHORT;
-import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
@@ -14,8 +12,6 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorOperators;
 
 /**
  * Q4_0, Q4_K and Q6_K with rows side by side: each lane of a vector works on a row of its own, so
@@ -87,10 +83,6 @@ final class RowBands {
 
   /** The top two bits. */
   static final int SIX_PAIR = 0x00600000;
-
-  // A half's bits moved to a float's lie 112 powers of two too low.
-  private static final int HALF_BITS = 0x8fffe000;
-  private static final float HALF_REBIAS = 0x1p112f;
 
   private static final ValueLayout.OfByte BYTE = ValueLayout.JAVA_BYTE;
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED.withOrder(LE);
@@ -303,7 +295,7 @@ final class RowBands {
     int to = 0;
     for (int i = 0; i < n; i++, at += FOUR) {
       for (int set = 0; set < SETS; set++, to += 2 * LANES) {
-        FloatVector scale = halves(w, at + 4 * STEP + set * HALVES);
+        FloatVector scale = VectorDot.halves(w, at + 4 * STEP + set * HALVES);
         scale.intoArray(out, to);
         scale.mul(-8).intoArray(out, to + LANES);
       }
@@ -312,8 +304,8 @@ final class RowBands {
 
   private static void scalesQ4K(MemorySegment w, long head, int first, int n, float[] out) {
     for (int set = 0; set < SETS; set++) {
-      FloatVector d = halves(w, head + set * 2 * HALVES);
-      FloatVector min = halves(w, head + (set * 2 + 1) * HALVES).neg();
+      FloatVector d = VectorDot.halves(w, head + set * 2 * HALVES);
+      FloatVector min = VectorDot.halves(w, head + (set * 2 + 1) * HALVES).neg();
       for (int i = 0; i < n; i++) {
         long at = head + SETS * 2 * HALVES + ((first + i) * SETS + set) * 2L * LANES;
         int to = (i * SETS + set) * 2 * LANES;
@@ -325,7 +317,7 @@ final class RowBands {
 
   private static void scalesQ6K(MemorySegment w, long head, int first, int n, float[] out) {
     for (int set = 0; set < SETS; set++) {
-      FloatVector d = halves(w, head + set * HALVES);
+      FloatVector d = VectorDot.halves(w, head + set * HALVES);
       for (int i = 0; i < n; i++) {
         long at = head + SETS * HALVES + ((first + i) * SETS + set) * (long) LANES;
         int to = (i * SETS + set) * 2 * LANES;
@@ -334,14 +326,6 @@ final class RowBands {
         scale.mul(-32).intoArray(out, to + LANES);
       }
     }
-  }
-
-  /** Halves as floats. */
-  static FloatVector halves(MemorySegment w, long at) {
-    IntVector half =
-        (IntVector)
-            ShortVector.fromMemorySegment(S, w, at, LE).convertShape(VectorOperators.S2I, I, 0);
-    return half.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
   }
 
   /**
