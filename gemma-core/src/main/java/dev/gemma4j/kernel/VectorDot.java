@@ -35,9 +35,6 @@ final class VectorDot {
           ? VectorSpecies.of(byte.class, VectorShape.forBitSize(F.vectorBitSize() / 4))
           : ByteVector.SPECIES_64;
 
-  static final VectorSpecies<Byte> B2 =
-      VectorSpecies.of(byte.class, VectorShape.forBitSize(Math.max(64, F.vectorBitSize() / 2)));
-
   // A half's sign, exponent and mantissa moved to their places in a float; multiplying by 2^112
   // rebiases the exponent, and subnormal halves come out right too.
   private static final int HALF_BITS = 0x8fffe000;
@@ -183,7 +180,6 @@ final class VectorDot {
         .mul(HALF_REBIAS);
   }
 
-  /** Four sums: with two, each block would wait for the multiply-add of the one before. */
   /** Two blocks a turn, each with a sum of its own, so that they do not wait for each other. */
   private static float q8(MemorySegment w, long at, float[] x, int cols) {
     FloatVector s0 = FloatVector.zero(F), s1 = s0;
