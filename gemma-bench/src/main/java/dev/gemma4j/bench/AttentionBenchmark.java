@@ -1,6 +1,8 @@
 package dev.gemma4j.bench;
 
+import dev.gemma4j.kernel.Kernels;
 import dev.gemma4j.kernel.KvLayout;
+import dev.gemma4j.kernel.Scratch;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.concurrent.TimeUnit;
@@ -40,6 +42,7 @@ public class AttentionBenchmark {
   private KvLayout[] layouts = {};
   private MemorySegment[] pages = {};
   private float[] q = {};
+  private float[] weights = {};
   private float[] out = {};
 
   @Setup
@@ -49,6 +52,7 @@ public class AttentionBenchmark {
     int kvHeads = model.equals("2b") ? 1 : 16;
     group = heads / kvHeads;
     q = random.floats(heads * HEAD_DIM, 0, 1);
+    weights = new float[group * positions];
     out = new float[q.length];
     long bytes = KvLayout.bytes(kv, PAGE_SIZE, HEAD_DIM);
     layouts = new KvLayout[kvHeads];
@@ -68,17 +72,17 @@ public class AttentionBenchmark {
 
   @Benchmark
   public float[] attend(BenchmarkPool threads) {
+    Kernels kernels = threads.kernel;
+    Scratch scratch = threads.scratch[0];
     for (int h = 0; h < layouts.length; h++) {
-      threads.kernel.attend(
-          q,
-          h * group * HEAD_DIM,
-          group,
-          pages,
-          layouts[h],
-          positions,
-          1f / 16,
-          out,
-          threads.scratch[0]);
+      KvLayout layout = layouts[h];
+      int at = h * group * HEAD_DIM;
+      kernels.scores(q, at, group, pages, layout, 0, pages.length, weights, positions, scratch);
+      for (int i = 0; i < group; i++) {
+        kernels.softmax(weights, i * positions, positions, 1f / 16);
+      }
+      kernels.mixValues(
+          weights, positions, group, pages, layout, positions, 0, HEAD_DIM, out, at, scratch);
     }
     return out;
   }

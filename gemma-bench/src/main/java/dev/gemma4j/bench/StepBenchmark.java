@@ -237,19 +237,47 @@ final class StepBenchmark implements Callable<Integer> {
     }
 
     @Override
-    public void attend(
+    public void scores(
         float[] q,
         int qOffset,
         int heads,
         MemorySegment[] pages,
         KvLayout layout,
-        int length,
-        float scale,
-        float[] out,
+        int from,
+        int to,
+        float[] scores,
+        int stride,
         Scratch scratch) {
       time(
           Part.ATTENTION,
-          () -> kernels.attend(q, qOffset, heads, pages, layout, length, scale, out, scratch));
+          () ->
+              kernels.scores(q, qOffset, heads, pages, layout, from, to, scores, stride, scratch));
+    }
+
+    @Override
+    public void softmax(float[] x, int offset, int n, float scale) {
+      time(Part.ATTENTION, () -> kernels.softmax(x, offset, n, scale));
+    }
+
+    @Override
+    public void mixValues(
+        float[] weights,
+        int stride,
+        int heads,
+        MemorySegment[] pages,
+        KvLayout layout,
+        int length,
+        int from,
+        int to,
+        float[] out,
+        int outOffset,
+        Scratch scratch) {
+      time(
+          Part.ATTENTION,
+          () ->
+              kernels.mixValues(
+                  weights, stride, heads, pages, layout, length, from, to, out, outOffset,
+                  scratch));
     }
   }
 }

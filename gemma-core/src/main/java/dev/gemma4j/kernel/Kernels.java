@@ -52,23 +52,49 @@ public interface Kernels {
   void geglu(float[] gate, float[] up, int offset, int n);
 
   /**
-   * Attention of {@code heads} neighbouring query heads of one token that share one KV head: {@code
-   * out = softmax(q Kᵀ * scale) V} over the first {@code length} positions.
+   * {@code scores[h][p] = q[h] · k[p]} for {@code heads} neighbouring query heads that share one KV
+   * head, and all positions p of pages [from, to); those that nothing is stored at get any value.
    *
    * @param q the query heads, [heads, headDim] from qOffset
    * @param pages the key/value pages of the sequence
    * @param layout where keys and values lie within a page
-   * @param out [heads, headDim] from qOffset
+   * @param scores [heads, stride]
    */
-  void attend(
+  void scores(
       float[] q,
       int qOffset,
       int heads,
       MemorySegment[] pages,
       KvLayout layout,
+      int from,
+      int to,
+      float[] scores,
+      int stride,
+      Scratch scratch);
+
+  /** {@code x = softmax(scale * x)}, {@code n} floats from {@code offset}; scale is positive. */
+  void softmax(float[] x, int offset, int n, float scale);
+
+  /**
+   * {@code out[h][d] = Σ weights[h][p] v[p][d]} over the first {@code length} positions, for the
+   * dimensions d in [from, to).
+   *
+   * @param weights [heads, stride]
+   * @param from a multiple of {@link KvLayout#BLOCK}
+   * @param to such a multiple or headDim
+   * @param out [heads, headDim] from outOffset
+   */
+  void mixValues(
+      float[] weights,
+      int stride,
+      int heads,
+      MemorySegment[] pages,
+      KvLayout layout,
       int length,
-      float scale,
+      int from,
+      int to,
       float[] out,
+      int outOffset,
       Scratch scratch);
 
   /**

@@ -3,20 +3,32 @@ package dev.gemma4j.kernel;
 import static dev.gemma4j.kernel.VectorKernels.F;
 
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 
-/** Keys and values of a page as f32: in place where they are stored so, else decoded to scratch. */
+/**
+ * The keys of a page, or a block of its values, as f32: in place where they are stored so, else
+ * decoded to scratch.
+ */
 final class KvVectors {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final int LANES = F.length();
 
   private KvVectors() {}
 
-  /** Where keys or values begin in what {@link #keys} or {@link #values} returns. */
-  static long at(KvLayout layout, long stored) {
-    return layout.type() == KvLayout.Type.F32 ? stored : 0;
+  /** Where the keys begin in what {@link #keys} returns. */
+  static long keysAt(KvLayout layout) {
+    return layout.type() == KvLayout.Type.F32 ? layout.keys() : 0;
+  }
+
+  /** Where the values begin in what {@link #values} returns. */
+  static long valuesAt(KvLayout layout, int block) {
+    return layout.type() == KvLayout.Type.F32 ? layout.values() + 4 * first(layout, block) : 0;
+  }
+
+  /** The index of a block's first element among the values. */
+  private static long first(KvLayout layout, int block) {
+    return (long) block * layout.pageSize() * KvLayout.BLOCK;
   }
 
   /** The keys [headDim][pageSize]. */
@@ -47,34 +59,22 @@ final class KvVectors {
     };
   }
 
-  /** The values [n][headDim]. */
-  static MemorySegment values(MemorySegment page, KvLayout layout, int n, Scratch scratch) {
-    int headDim = layout.headDim();
+  /** A block of the values, [n][BLOCK]. */
+  static MemorySegment values(
+      MemorySegment page, KvLayout layout, int block, int n, Scratch scratch) {
+    long first = first(layout, block);
     return switch (layout.type()) {
       case F32 -> page;
-      case F16 -> halves(page, layout.values(), n * headDim, scratch);
+      case F16 -> halves(page, layout.values() + 2 * first, n * KvLayout.BLOCK, scratch);
       case Q8 -> {
-        MemorySegment target = scratch.aligned(4L * n * headDim);
-        long scales = layout.scales(layout.values());
-        int blocks = KvLayout.blocks(headDim);
+        MemorySegment target = scratch.aligned(4L * n * KvLayout.BLOCK);
+        long scales = layout.scales(layout.values()) + 4L * block * layout.pageSize();
         for (int p = 0; p < n; p++) {
-          for (int d = 0; d < headDim; d += KvLayout.BLOCK) {
-            float scale = page.get(KvLayout.FLOAT, scales + 4L * (p * blocks + d / KvLayout.BLOCK));
-            int end = Math.min(headDim, d + KvLayout.BLOCK);
-            int j = d;
-            for (; j + LANES <= end; j += LANES) {
-              long i = (long) p * headDim + j;
-              VectorDot.bytes(page, layout.values() + i)
-                  .mul(scale)
-                  .intoMemorySegment(target, 4 * i, LE);
-            }
-            for (; j < end; j++) {
-              long i = (long) p * headDim + j;
-              target.set(
-                  KvLayout.FLOAT,
-                  4 * i,
-                  page.get(ValueLayout.JAVA_BYTE, layout.values() + i) * scale);
-            }
+          float scale = page.get(KvLayout.FLOAT, scales + 4L * p);
+          for (int i = p * KvLayout.BLOCK; i < (p + 1) * KvLayout.BLOCK; i += LANES) {
+            VectorDot.bytes(page, layout.values() + first + i)
+                .mul(scale)
+                .intoMemorySegment(target, 4L * i, LE);
           }
         }
         yield target;

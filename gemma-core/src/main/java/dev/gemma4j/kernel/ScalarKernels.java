@@ -82,61 +82,76 @@ final class ScalarKernels implements Kernels {
   }
 
   @Override
-  public void attend(
+  public void scores(
       float[] q,
       int qOffset,
       int heads,
       MemorySegment[] pages,
       KvLayout layout,
-      int length,
-      float scale,
-      float[] out,
+      int from,
+      int to,
+      float[] scores,
+      int stride,
       Scratch scratch) {
     int headDim = layout.headDim();
     int pageSize = layout.pageSize();
     int run = Math.max(1, RUN / pageSize); // pages whose keys are taken together
     float[] page = scratch.panel(headDim * pageSize);
-    float[][] rows = scratch.rows(Math.max(headDim, pageSize), Math.max(headDim, run * pageSize));
-    float[] scores = scratch.scores(heads * length);
-    float[] sums = scratch.sums(1, Math.max(headDim, run * pageSize))[0];
-    for (int first = 0; first < length; first += run * pageSize) {
-      int n = Math.min(run * pageSize, length - first);
-      for (int p = 0; p < n; p += pageSize) {
-        layout.readKeys(pages[(first + p) / pageSize], page);
+    float[][] rows = scratch.rows(headDim, run * pageSize);
+    float[] sums = scratch.sums(1, run * pageSize)[0];
+    for (int first = from; first < to; first += run) {
+      int n = Math.min(run, to - first);
+      for (int i = 0; i < n; i++) {
+        layout.readKeys(pages[first + i], page);
         for (int d = 0; d < headDim; d++) {
-          System.arraycopy(page, d * pageSize, rows[d], p, pageSize);
+          System.arraycopy(page, d * pageSize, rows[d], i * pageSize, pageSize);
         }
       }
       for (int h = 0; h < heads; h++) {
-        Arrays.fill(sums, 0, n, 0);
-        ScalarMatmul.addRows(rows, 0, headDim, q, qOffset + h * headDim, sums, n);
-        System.arraycopy(sums, 0, scores, h * length + first, n);
-      }
-    }
-    for (int h = 0; h < heads; h++) {
-      softmax(scores, h * length, length, scale);
-    }
-    for (int first = 0; first < length; first += pageSize) {
-      int n = Math.min(pageSize, length - first);
-      layout.readValues(pages[first / pageSize], n, page);
-      for (int p = 0; p < n; p++) {
-        System.arraycopy(page, p * headDim, rows[p], 0, headDim);
-      }
-      for (int h = 0; h < heads; h++) {
-        int target = qOffset + h * headDim;
-        if (first == 0) {
-          Arrays.fill(sums, 0, headDim, 0);
-        } else {
-          System.arraycopy(out, target, sums, 0, headDim);
-        }
-        ScalarMatmul.addRows(rows, 0, n, scores, h * length + first, sums, headDim);
-        System.arraycopy(sums, 0, out, target, headDim);
+        Arrays.fill(sums, 0, n * pageSize, 0);
+        ScalarMatmul.addRows(rows, 0, headDim, q, qOffset + h * headDim, sums, n * pageSize);
+        System.arraycopy(sums, 0, scores, h * stride + first * pageSize, n * pageSize);
       }
     }
   }
 
-  /** {@code x = softmax(scale * x)}; subtracts the maximum first, so that nothing overflows. */
-  static void softmax(float[] x, int offset, int n, float scale) {
+  @Override
+  public void mixValues(
+      float[] weights,
+      int stride,
+      int heads,
+      MemorySegment[] pages,
+      KvLayout layout,
+      int length,
+      int from,
+      int to,
+      float[] out,
+      int outOffset,
+      Scratch scratch) {
+    int pageSize = layout.pageSize();
+    float[][] rows = scratch.rows(pageSize, to - from);
+    float[] sums = scratch.sums(1, to - from)[0];
+    for (int first = 0; first < length; first += pageSize) {
+      int n = Math.min(pageSize, length - first);
+      for (int p = 0; p < n; p++) {
+        layout.readValue(pages[first / pageSize], p, from, to, rows[p]);
+      }
+      for (int h = 0; h < heads; h++) {
+        int target = outOffset + h * layout.headDim() + from;
+        if (first == 0) {
+          Arrays.fill(sums, 0, to - from, 0);
+        } else {
+          System.arraycopy(out, target, sums, 0, to - from);
+        }
+        ScalarMatmul.addRows(rows, 0, n, weights, h * stride + first, sums, to - from);
+        System.arraycopy(sums, 0, out, target, to - from);
+      }
+    }
+  }
+
+  /** Subtracts the maximum first, so that nothing overflows. */
+  @Override
+  public void softmax(float[] x, int offset, int n, float scale) {
     float max = Float.NEGATIVE_INFINITY;
     for (int i = offset; i < offset + n; i++) {
       max = Math.max(max, x[i]);

@@ -33,6 +33,10 @@ final class VectorKernels implements Kernels {
       ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   private static final int LANES = F.length();
+
+  /** Bytes from one position to the next in a block of values. */
+  private static final long STEP = KvLayout.BLOCK * Float.BYTES;
+
   private static final float GELU_INNER = (float) Math.sqrt(2 / Math.PI);
 
   private static final float P0 = EXP_POLYNOMIAL[0];
@@ -122,77 +126,89 @@ final class VectorKernels implements Kernels {
   }
 
   @Override
-  public void attend(
+  public void scores(
       float[] q,
       int qOffset,
       int heads,
       MemorySegment[] pages,
       KvLayout layout,
-      int length,
-      float scale,
-      float[] out,
+      int from,
+      int to,
+      float[] scores,
+      int stride,
       Scratch scratch) {
     int headDim = layout.headDim();
     int pageSize = layout.pageSize();
-    if (pageSize % Panel.WIDTH != 0
-        || layout.type() == KvLayout.Type.Q8 && !VectorDot.BYTES_WIDEN) {
-      scalar.attend(q, qOffset, heads, pages, layout, length, scale, out, scratch);
+    if (!serves(layout)) {
+      scalar.scores(q, qOffset, heads, pages, layout, from, to, scores, stride, scratch);
       return;
     }
-    int count = (length + pageSize - 1) / pageSize;
-    int stride = count * pageSize;
-    float[] scores = scratch.scores(heads * stride); // what lies beyond length is not used
+    long step = pageSize * 4L;
     // Page by page, so that each page is read from memory once for all the heads that share it.
-    for (int i = 0; i < count; i++) {
+    for (int i = from; i < to; i++) {
       MemorySegment keys = KvVectors.keys(pages[i], layout, scratch);
       for (int p = 0; p < pageSize; p += Panel.WIDTH) {
-        long at = KvVectors.at(layout, layout.keys()) + (long) p * Float.BYTES;
+        long at = KvVectors.keysAt(layout) + (long) p * Float.BYTES;
         int score = i * pageSize + p;
         Panel.multiply(
-            keys,
-            at,
-            pageSize * 4L,
-            headDim,
-            q,
-            qOffset,
-            headDim,
-            heads,
-            scores,
-            score,
-            stride,
-            false);
+            keys, at, step, headDim, q, qOffset, headDim, heads, scores, score, stride, false);
       }
     }
-    for (int h = 0; h < heads; h++) {
-      softmax(scores, h * stride, length, scale);
+  }
+
+  @Override
+  public void mixValues(
+      float[] weights,
+      int stride,
+      int heads,
+      MemorySegment[] pages,
+      KvLayout layout,
+      int length,
+      int from,
+      int to,
+      float[] out,
+      int outOffset,
+      Scratch scratch) {
+    int headDim = layout.headDim();
+    int pageSize = layout.pageSize();
+    if (!serves(layout)) {
+      scalar.mixValues(
+          weights, stride, heads, pages, layout, length, from, to, out, outOffset, scratch);
+      return;
     }
-    int wide = headDim - headDim % Panel.WIDTH;
-    for (int i = 0; i < count; i++) {
-      int first = i * pageSize;
+    int wide = to - (to - from) % Panel.WIDTH;
+    for (int first = 0; first < length; first += pageSize) {
       int n = Math.min(pageSize, length - first);
-      MemorySegment values = KvVectors.values(pages[i], layout, n, scratch);
-      long begin = KvVectors.at(layout, layout.values());
-      for (int d = 0; d < wide; d += Panel.WIDTH) {
-        long at = begin + (long) d * Float.BYTES;
-        int target = qOffset + d;
-        Panel.multiply(
-            values, at, headDim * 4L, n, scores, first, stride, heads, out, target, headDim, i > 0);
+      MemorySegment page = pages[first / pageSize];
+      for (int block = from / KvLayout.BLOCK; block * KvLayout.BLOCK < wide; block++) {
+        MemorySegment values = KvVectors.values(page, layout, block, n, scratch);
+        int end = Math.min(wide, (block + 1) * KvLayout.BLOCK);
+        for (int d = block * KvLayout.BLOCK; d < end; d += Panel.WIDTH) {
+          long at = KvVectors.valuesAt(layout, block) + 4L * (d % KvLayout.BLOCK);
+          int target = outOffset + d;
+          Panel.multiply(
+              values, at, STEP, n, weights, first, stride, heads, out, target, headDim, first > 0);
+        }
       }
-      for (int h = 0; h < heads && wide < headDim; h++) {
-        for (int d = wide; d < headDim; d++) {
-          float sum = i == 0 ? 0 : out[qOffset + h * headDim + d];
+      for (int d = wide; d < to; d++) {
+        for (int h = 0; h < heads; h++) {
+          float sum = first == 0 ? 0 : out[outOffset + h * headDim + d];
           for (int p = 0; p < n; p++) {
-            float value = values.get(KvLayout.FLOAT, begin + (p * headDim + d) * 4L);
-            sum = Math.fma(scores[h * stride + first + p], value, sum);
+            sum = Math.fma(weights[h * stride + first + p], layout.value(page, p, d), sum);
           }
-          out[qOffset + h * headDim + d] = sum;
+          out[outOffset + h * headDim + d] = sum;
         }
       }
     }
   }
 
-  /** {@code x = softmax(scale * x)}, scale being positive. */
-  private static void softmax(float[] x, int offset, int n, float scale) {
+  private static boolean serves(KvLayout layout) {
+    return layout.pageSize() % Panel.WIDTH == 0
+        && (layout.type() != KvLayout.Type.Q8 || VectorDot.BYTES_WIDEN);
+  }
+
+  @Override
+  public void softmax(float[] x, int offset, int n, float scale) {
     int bound = F.loopBound(n);
     FloatVector maxima = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
     for (int i = 0; i < bound; i += LANES) {

@@ -1,14 +1,17 @@
 package dev.gemma4j.model;
 
 import dev.gemma4j.kernel.Kernels;
+import dev.gemma4j.kernel.KvLayout;
 import dev.gemma4j.kernel.Matrix;
 import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.model.Batch.Row;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.IntConsumer;
+import java.util.function.IntFunction;
 
 /**
  * The forward pass of Gemma 1 (https://arxiv.org/abs/2403.08295) over a {@link Batch}: prefill,
@@ -171,32 +174,83 @@ public final class GemmaForward {
           Row row = batch.row(i);
           row.cache().put(l, row.position(), a.k, a.v, i * kvHeads * headDim);
         });
-    pool.run((part, parts) -> attend(l, batch, n, part, parts));
+    attend(l, batch, n);
     adapters.compress(l, a.attention, Projection.OUTPUT);
     pool.run((part, parts) -> project(l, Projection.OUTPUT, a.attention, n, a.h, part, parts));
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
-  /** The part's share of all (row, head) pairs; heads of one row and KV head go together. */
-  private void attend(int l, Batch batch, int n, int part, int parts) {
-    int heads = config.numHeads();
-    int group = heads / config.numKvHeads();
-    int to = split(n * heads, part + 1, parts, 1);
-    for (int at = split(n * heads, part, parts, 1); at < to; ) {
-      Row row = batch.row(at / heads);
-      int head = at % heads;
-      int count = Math.min(to - at, group - head % group);
-      kernels.attend(
-          a.q,
-          at * config.headDim(),
-          count,
-          row.cache().segments(),
-          row.cache().layout(l, head / group),
-          row.position() + 1,
-          attentionScale,
-          a.attention,
-          scratch[part]);
-      at += count;
+  /** attention = softmax(q Kᵀ / √headDim) V, for each row and each KV head. */
+  private void attend(int l, Batch batch, int n) {
+    int kvHeads = config.numKvHeads();
+    int total = n * kvHeads;
+    if (total % pool.size() == 0 || total >= 4 * pool.size()) {
+      pool.run(
+          (part, parts) -> {
+            int to = split(total, part + 1, parts, 1);
+            for (int i = split(total, part, parts, 1); i < to; i++) {
+              Heads heads = new Heads(l, batch.row(i / kvHeads), i, scratch[part]::scores);
+              heads.scores(0, 1, scratch[part]);
+              heads.softmax(0, 1);
+              heads.mixValues(0, 1, scratch[part]);
+            }
+          });
+      return;
+    }
+    // Too few to keep all threads busy: each takes some positions, then some heads, then some
+    // dimensions, so that none reads what another does.
+    for (int i = 0; i < total; i++) {
+      Heads heads = new Heads(l, batch.row(i / kvHeads), i, scratch[0]::scores);
+      pool.run((part, parts) -> heads.scores(part, parts, scratch[part]));
+      pool.run(heads::softmax);
+      pool.run((part, parts) -> heads.mixValues(part, parts, scratch[part]));
+    }
+  }
+
+  /** The query heads of a row that share a KV head. */
+  private final class Heads {
+    private final int count = config.numHeads() / config.numKvHeads();
+    private final int headDim = config.headDim();
+    private final KvLayout layout;
+    private final MemorySegment[] pages;
+    private final int length;
+    private final int usedPages;
+    private final int stride;
+    private final int at;
+    private final float[] weights; // [count, stride]
+
+    /** Number {@code i} of all rows' KV heads. */
+    Heads(int l, Row row, int i, IntFunction<float[]> buffer) {
+      layout = row.cache().layout(l, i % config.numKvHeads());
+      pages = row.cache().segments();
+      length = row.position() + 1;
+      usedPages = (length + layout.pageSize() - 1) / layout.pageSize();
+      stride = usedPages * layout.pageSize();
+      at = i * count * headDim;
+      weights = buffer.apply(count * stride);
+    }
+
+    /** weights = q Kᵀ, the part's share of the positions. */
+    void scores(int part, int parts, Scratch scratch) {
+      int from = split(usedPages, part, parts, 1);
+      int to = split(usedPages, part + 1, parts, 1);
+      kernels.scores(a.q, at, count, pages, layout, from, to, weights, stride, scratch);
+    }
+
+    /** weights = softmax(weights / √headDim), the part's share of the heads. */
+    void softmax(int part, int parts) {
+      int to = split(count, part + 1, parts, 1);
+      for (int head = split(count, part, parts, 1); head < to; head++) {
+        kernels.softmax(weights, head * stride, length, attentionScale);
+      }
+    }
+
+    /** attention = weights V, the part's share of the dimensions. */
+    void mixValues(int part, int parts, Scratch scratch) {
+      int from = split(headDim, part, parts, KvLayout.BLOCK);
+      int to = split(headDim, part + 1, parts, KvLayout.BLOCK);
+      kernels.mixValues(
+          weights, stride, count, pages, layout, length, from, to, a.attention, at, scratch);
     }
   }
 

@@ -278,7 +278,7 @@ class KernelsTest {
         q[i] *= size;
       }
       float[] out = new float[q.length];
-      kernels.attend(q, 4, heads, pages, layout, length, 0.25f, out, new Scratch());
+      attend(kernels, q, heads, pages, layout, length, out);
       for (int h = 0; h < heads; h++) {
         double[] weights = new double[length];
         double max = Double.NEGATIVE_INFINITY;
@@ -304,6 +304,30 @@ class KernelsTest {
         }
       }
     }
+  }
+
+  /** In two parts each, as two threads would, the first of them empty when there is only one. */
+  private static void attend(
+      Kernels kernels,
+      float[] q,
+      int heads,
+      MemorySegment[] pages,
+      KvLayout layout,
+      int length,
+      float[] out) {
+    Scratch scratch = new Scratch();
+    int stride = pages.length * layout.pageSize();
+    int headDim = layout.headDim();
+    float[] w = new float[heads * stride];
+    int half = pages.length / 2;
+    kernels.scores(q, 4, heads, pages, layout, 0, half, w, stride, scratch);
+    kernels.scores(q, 4, heads, pages, layout, half, pages.length, w, stride, scratch);
+    for (int h = 0; h < heads; h++) {
+      kernels.softmax(w, h * stride, length, 0.25f);
+    }
+    half = headDim / 2 / KvLayout.BLOCK * KvLayout.BLOCK;
+    kernels.mixValues(w, stride, heads, pages, layout, length, half, headDim, out, 4, scratch);
+    kernels.mixValues(w, stride, heads, pages, layout, length, 0, half, out, 4, scratch);
   }
 
   @Test
