@@ -249,8 +249,10 @@ public final class GemmaForward {
     void mixValues(int part, int parts, Scratch scratch) {
       int from = split(headDim, part, parts, KvLayout.BLOCK);
       int to = split(headDim, part + 1, parts, KvLayout.BLOCK);
-      kernels.mixValues(
-          weights, stride, count, pages, layout, length, from, to, a.attention, at, scratch);
+      if (from < to) {
+        kernels.mixValues(
+            weights, stride, count, pages, layout, length, from, to, a.attention, at, scratch);
+      }
     }
   }
 
