@@ -1,6 +1,5 @@
 package dev.gemma4j.sampling;
 
-import java.util.Arrays;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -118,38 +117,12 @@ public final class LogitsProcessors {
   private static void keepTypical(Logits logits, float mass) {
     float[] logs = logits.logSoftmax();
     double entropy = Softmax.entropy(logs);
-    long[] order = new long[256]; // those that may be kept, the most typical first once sorted
-    int size = 0;
-    double held = 0;
-    double seen = Double.NEGATIVE_INFINITY;
-    // Looks further by turns, as usually few tokens are enough and sorting all takes long.
-    for (double reach = 1; held < mass * (1 + 1e-9) && seen < reach; ) {
-      for (int id = 0; id < logs.length; id++) {
-        float distance = (float) Math.abs(-logs[id] - entropy); // its bits sort as it does
-        if (distance <= reach && distance > seen) {
-          if (size == order.length) {
-            order = Arrays.copyOf(order, 2 * size);
-          }
-          order[size++] = (long) Float.floatToRawIntBits(distance) << 32 | id;
-          held += Math.exp(logs[id]);
-        }
+    Nucleus nucleus = new Nucleus(logs, -entropy, 0, 1);
+    Nucleus.Cut cut = nucleus.reach(mass);
+    for (int id = 0; id < logs.length; id++) {
+      if (cut == null || !nucleus.contains(cut, id)) {
+        logits.set(id, Float.NEGATIVE_INFINITY);
       }
-      seen = reach;
-      reach = reach < 32 ? 2 * reach : Double.POSITIVE_INFINITY;
-    }
-    Arrays.sort(order, 0, size);
-    float[] kept = new float[size];
-    int count = 0;
-    double sum = 0;
-    for (; count < size && sum < mass; count++) {
-      int id = (int) order[count];
-      double p = Math.exp(logs[id]);
-      kept[count] = p > 0 ? logits.get(id) : Float.NEGATIVE_INFINITY;
-      sum += p;
-    }
-    Arrays.fill(logits.values(), Float.NEGATIVE_INFINITY);
-    for (int i = 0; i < count; i++) {
-      logits.set((int) order[i], kept[i]);
     }
   }
 

@@ -2,13 +2,10 @@ package dev.gemma4j.sampling;
 
 import java.util.Arrays;
 import java.util.random.RandomGenerator;
+import org.jspecify.annotations.Nullable;
 
 /** The usual samplers. All but {@link #mirostat} are immutable and safe to share. */
 public final class Samplers {
-  // Top-p sorts only as deep as the nucleus: it sums the mass by depth below the best first.
-  private static final int MASSES = 1024;
-  private static final double MASSES_PER_NAT = 32;
-
   private Samplers() {}
 
   /** Always the most probable token. */
@@ -139,46 +136,49 @@ public final class Samplers {
     if (topK == 0 && topP == 1 && minP == 0) {
       return walk(logits, max, invT, random);
     }
-    // What the limits surely exclude is left out before anything is sorted; but what min-p excludes
-    // still counts in the mass of the top k of which top-p takes its share.
+    if (topK == 0) {
+      return nucleus(logits.values(), max, invT, topP, minP, random);
+    }
+    // What min-p surely excludes is left out before anything is sorted; but it still counts in the
+    // mass of the top k of which top-p takes its share.
     double floor =
-        minP > 0 && (topK == 0 || topP == 1)
+        minP > 0 && topP == 1
             ? max + Math.log(minP) * temperature - 1e-3
             : Double.NEGATIVE_INFINITY;
-    double total = 0;
-    if (topK == 0 && topP < 1) {
-      total = Softmax.sum(logits.values(), max, invT);
-      double depth = depth(logits.values(), max, invT, topP * total);
-      floor = Math.max(floor, max - depth * temperature - 1e-3);
-    }
-    long[] candidates = candidates(logits, topK, floor);
-    return choose(candidates, logits, max, invT, total, topK, topP, minP, random);
+    return choose(candidates(logits, topK, floor), logits, max, invT, topP, minP, random);
   }
 
-  /**
-   * How far below the best, in nats, the most probable tokens reach so much mass for sure. Looks
-   * deeper by turns, as usually few tokens are enough and exponentials of all take long.
-   */
-  private static double depth(float[] logits, float max, double invT, double mass) {
-    double enough = mass * (1 + 1e-9); // sums in another order differ by their rounding
-    double[] masses = new double[MASSES];
-    double seen = Double.NEGATIVE_INFINITY;
-    for (double reach = 4; seen < MASSES / MASSES_PER_NAT; seen = reach, reach *= 2) {
-      for (float logit : logits) {
-        double depth = (max - logit) * invT;
-        if (depth <= reach && depth > seen) {
-          masses[(int) Math.min(depth * MASSES_PER_NAT, MASSES - 1)] += Math.exp(-depth);
-        }
-      }
-      double held = 0;
-      for (int i = 0; i < masses.length - 1; i++) {
-        held += masses[i];
-        if (held >= enough) {
-          return (i + 1) / MASSES_PER_NAT;
+  /** Top-p and min-p of all tokens, which may keep nearly all: nothing is sorted. */
+  private static int nucleus(
+      float[] logits, float max, double invT, float topP, float minP, RandomGenerator random) {
+    Nucleus nucleus = new Nucleus(logits, max, max, invT);
+    Nucleus.@Nullable Cut cut = topP < 1 ? nucleus.reach(topP * nucleus.total()) : null;
+    if (minP > 0 && (cut == null || nucleus.mass(cut.id()) < minP)) {
+      cut = likely(nucleus, logits, max + Math.log(minP) / invT - 1e-3, minP);
+    }
+    if (cut == null) {
+      throw new IllegalStateException("no token is possible"); // there is the one of logit max
+    }
+    // The first rank whose sum is above the draw, not just equal to it.
+    Nucleus.Cut drawn = nucleus.reach(Math.nextUp(random.nextDouble() * cut.mass()));
+    return drawn != null && nucleus.contains(cut, drawn.id()) ? drawn.id() : cut.id();
+  }
+
+  /** The last token that has at least so much of the best one's mass. */
+  private static Nucleus.@Nullable Cut likely(
+      Nucleus nucleus, float[] logits, double floor, float minP) {
+    int last = -1;
+    double mass = 0;
+    for (int id = 0; id < logits.length; id++) {
+      if (logits[id] >= floor) {
+        double p = nucleus.mass(id);
+        if (p >= minP) {
+          mass += p;
+          last = last < 0 || logits[id] <= logits[last] ? id : last;
         }
       }
     }
-    return Double.POSITIVE_INFINITY;
+    return last < 0 ? null : new Nucleus.Cut(last, nucleus.distance(last), mass);
   }
 
   /** Draws from the full distribution without storing it. */
@@ -199,9 +199,9 @@ public final class Samplers {
     return last; // rounding left a crumb
   }
 
-  /** The logits from the floor up as sortable keys, the k best when topK is above 0. */
+  /** The k best logits from the floor up as ascending sortable keys. */
   private static long[] candidates(Logits logits, int topK, double floor) {
-    long[] heap = new long[topK > 0 ? Math.min(topK, logits.size()) : 256];
+    long[] best = new long[Math.min(topK, logits.size())];
     int size = 0;
     for (int i = 0; i < logits.size(); i++) {
       float logit = logits.get(i);
@@ -209,22 +209,19 @@ public final class Samplers {
         continue;
       }
       long key = key(logit, i);
-      if (size < heap.length || topK == 0) {
-        if (size == heap.length) {
-          heap = Arrays.copyOf(heap, 2 * size);
+      if (size < best.length) {
+        best[size++] = key;
+        if (size == best.length) {
+          Arrays.sort(best);
         }
-        heap[size++] = key;
-        if (topK > 0 && size == heap.length) {
-          Arrays.sort(heap);
-        }
-      } else if (key > heap[0]) {
+      } else if (key > best[0]) {
         // The k best stay sorted; on real logits an insertion is rare.
-        int at = -Arrays.binarySearch(heap, key) - 2;
-        System.arraycopy(heap, 1, heap, 0, at);
-        heap[at] = key;
+        int at = -Arrays.binarySearch(best, key) - 2;
+        System.arraycopy(best, 1, best, 0, at);
+        best[at] = key;
       }
     }
-    long[] result = Arrays.copyOf(heap, size);
+    long[] result = Arrays.copyOf(best, size);
     Arrays.sort(result);
     return result;
   }
@@ -245,8 +242,6 @@ public final class Samplers {
       Logits logits,
       float max,
       double invT,
-      double all,
-      int topK,
       float topP,
       float minP,
       RandomGenerator random) {
@@ -258,9 +253,6 @@ public final class Samplers {
       total += p[i];
     }
     if (topP < 1) {
-      if (topK == 0) {
-        total = all; // the floor left out a tail, which still counts
-      }
       double sum = 0;
       int keep = 0;
       while (keep < count && sum < topP * total) {

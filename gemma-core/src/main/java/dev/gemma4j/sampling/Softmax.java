@@ -6,7 +6,7 @@ package dev.gemma4j.sampling;
  */
 final class Softmax {
   /** Sums side by side: the JIT vectorises what does not depend on the order of one sum. */
-  private static final int LANES = 512;
+  static final int LANES = 512;
 
   /** e^-60 of the largest is nothing, even a million times. */
   private static final double LEAST = -60;
@@ -29,6 +29,23 @@ final class Softmax {
       sum += Math.exp((x[i] - max) * scale);
     }
     return sum;
+  }
+
+  /**
+   * {@code out = exp((x - max) * scale)} of a few from {@code at} on, at most {@value #LANES}, to
+   * 1e-13 of each; e^-60 for less.
+   */
+  static void exponentials(float[] x, int at, int count, float max, double scale, double[] out) {
+    if (count == LANES) {
+      roots(x, at, max, scale, out);
+      for (int i = 0; i < LANES; i++) {
+        out[i] = power(out[i]);
+      }
+    } else {
+      for (int i = 0; i < count; i++) {
+        out[i] = Math.exp((x[at + i] - max) * scale);
+      }
+    }
   }
 
   /** The entropy in nats of the distribution with these logarithms, to 1e-12. */
