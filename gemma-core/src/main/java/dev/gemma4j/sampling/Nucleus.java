@@ -15,13 +15,14 @@ final class Nucleus {
   private static final int BUCKETS = 1024;
   private static final double BUCKETS_PER_NAT = 32;
 
-  /** The logarithm of the least mass that counts: e^-700 is nothing, but a number still. */
-  private static final double LEAST = -700;
+  /** A mass of which nothing is lost when no token counts with less. */
+  private static final double NOTHING = Math.exp(-700);
 
   private final float[] x;
   private final double center;
   private final float max;
   private final double scale;
+  private final double leastLog;
   private final double[] masses = new double[BUCKETS]; // by distance; the last is open
   private final int[] sizes = new int[BUCKETS];
   private double total;
@@ -33,18 +34,20 @@ final class Nucleus {
    * @param x logits, of which negative infinity means impossible
    * @param center what the first rank is nearest to
    * @param max the largest logit; a token's mass is {@code exp((x - max) * scale)}
+   * @param least the least mass of a token; those of less are as impossible as those of nothing
    */
-  Nucleus(float[] x, double center, float max, double scale) {
+  Nucleus(float[] x, double center, float max, double scale, double least) {
     this.x = x;
     this.center = center;
     this.max = max;
     this.scale = scale;
+    this.leastLog = Math.log(Math.max(least, NOTHING));
     double[] p = new double[Softmax.LANES];
     for (int at = 0; at < x.length; at += Softmax.LANES) {
       int count = Math.min(Softmax.LANES, x.length - at);
       Softmax.exponentials(x, at, count, max, scale, p);
       for (int i = 0; i < count; i++) {
-        if (!((x[at + i] - max) * scale < LEAST)) { // so that what is no number spoils the total
+        if (!((x[at + i] - max) * scale < leastLog)) { // so that what is no number spoils the total
           int bucket = bucket(distance(at + i));
           masses[bucket] += p[i];
           sizes[bucket]++;
@@ -56,7 +59,7 @@ final class Nucleus {
     }
   }
 
-  /** The mass of all tokens. */
+  /** The mass of all tokens that count. */
   double total() {
     return total;
   }
@@ -101,10 +104,12 @@ final class Nucleus {
     double[] p = new double[ids.length];
     int size = 0;
     for (int id = 0; id < x.length && size < ids.length; id++) {
-      if (bucket(distance(id)) == bucket && (x[id] - max) * scale >= LEAST) {
-        p[size] = mass(id);
+      if (bucket(distance(id)) == bucket && (x[id] - max) * scale >= leastLog) {
         ids[size++] = id;
       }
+    }
+    for (int i = 0; i < size; i++) {
+      p[i] = mass(ids[i]);
     }
     return size == 0 ? null : reach(ids, p, size, target, before);
   }

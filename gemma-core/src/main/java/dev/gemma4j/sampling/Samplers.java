@@ -151,34 +151,25 @@ public final class Samplers {
   /** Top-p and min-p of all tokens, which may keep nearly all: nothing is sorted. */
   private static int nucleus(
       float[] logits, float max, double invT, float topP, float minP, RandomGenerator random) {
-    Nucleus nucleus = new Nucleus(logits, max, max, invT);
-    Nucleus.@Nullable Cut cut = topP < 1 ? nucleus.reach(topP * nucleus.total()) : null;
-    if (minP > 0 && (cut == null || nucleus.mass(cut.id()) < minP)) {
-      cut = likely(nucleus, logits, max + Math.log(minP) / invT - 1e-3, minP);
-    }
-    if (cut == null) {
-      throw new IllegalStateException("no token is possible"); // there is the one of logit max
-    }
-    // The first rank whose sum is above the draw, not just equal to it.
-    Nucleus.Cut drawn = nucleus.reach(Math.nextUp(random.nextDouble() * cut.mass()));
-    return drawn != null && nucleus.contains(cut, drawn.id()) ? drawn.id() : cut.id();
-  }
-
-  /** The last token that has at least so much of the best one's mass. */
-  private static Nucleus.@Nullable Cut likely(
-      Nucleus nucleus, float[] logits, double floor, float minP) {
-    int last = -1;
-    double mass = 0;
-    for (int id = 0; id < logits.length; id++) {
-      if (logits[id] >= floor) {
-        double p = nucleus.mass(id);
-        if (p >= minP) {
-          mass += p;
-          last = last < 0 || logits[id] <= logits[last] ? id : last;
-        }
+    if (topP < 1) {
+      Nucleus nucleus = new Nucleus(logits, max, max, invT, 0);
+      Nucleus.@Nullable Cut cut = nucleus.reach(topP * nucleus.total());
+      if (cut != null && (minP == 0 || nucleus.mass(cut.id()) >= minP)) {
+        int id = draw(nucleus, cut.mass(), random);
+        return nucleus.contains(cut, id) ? id : cut.id(); // rounding may go one further
       }
     }
-    return last < 0 ? null : new Nucleus.Cut(last, nucleus.distance(last), mass);
+    Nucleus nucleus = new Nucleus(logits, max, max, invT, minP); // min-p goes less far than top-p
+    return draw(nucleus, nucleus.total(), random);
+  }
+
+  private static int draw(Nucleus nucleus, double mass, RandomGenerator random) {
+    // The first rank whose sum is above the draw, not just equal to it.
+    Nucleus.Cut drawn = nucleus.reach(Math.nextUp(random.nextDouble() * mass));
+    if (drawn == null) {
+      throw new IllegalStateException("no token counts, not even the best");
+    }
+    return drawn.id();
   }
 
   /** Draws from the full distribution without storing it. */

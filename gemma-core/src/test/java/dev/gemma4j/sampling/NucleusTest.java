@@ -162,7 +162,7 @@ class NucleusTest {
   void theLastOfEqualsIsThatOfTheHighestId() {
     float[] equal = new float[256_000];
     Arrays.fill(equal, -3);
-    Nucleus nucleus = new Nucleus(equal, -3, -3, 1);
+    Nucleus nucleus = new Nucleus(equal, -3, -3, 1, 0);
     assertThat(nucleus.total()).isEqualTo(256_000);
     assertThat(nucleus.reach(64_000)).isEqualTo(new Nucleus.Cut(63_999, 0, 64_000));
     assertThat(nucleus.reach(63_999.5)).isEqualTo(new Nucleus.Cut(63_999, 0, 64_000));
@@ -178,8 +178,8 @@ class NucleusTest {
 
   @Test
   void thereIsNoRankWithoutAPossibleToken() {
-    assertThat(new Nucleus(new float[] {NO, NO}, 0, 0, 1).reach(0.5)).isNull();
+    assertThat(new Nucleus(new float[] {NO, NO}, 0, 0, 1, 0).reach(0.5)).isNull();
     float nan = Float.NaN;
-    assertThat(new Nucleus(new float[] {nan, nan}, 0, 0, 1).reach(0.5)).isNull();
+    assertThat(new Nucleus(new float[] {nan, nan}, 0, 0, 1, 0).reach(0.5)).isNull();
   }
 }
