@@ -108,8 +108,10 @@ public final class Gemma implements AutoCloseable {
    */
   public static Gemma load(Path path, LoadOptions options) throws IOException {
     long start = System.nanoTime();
-    Events.Load event = new Events.Load();
-    event.begin();
+    Events.Load event = Events.wanted() ? new Events.Load() : null;
+    if (event != null) {
+      event.begin();
+    }
     options.progress().progress("open", 0, 1);
     Checkpoint checkpoint = Checkpoint.open(path);
     Arena arena = Arena.ofShared();
@@ -148,10 +150,12 @@ public final class Gemma implements AutoCloseable {
         gemma.fingerprint(); // reads the files
         checkpoint.close(); // tokenizer and settings stay
       }
-      event.path = path.toString();
-      event.weights = gemma.weights();
-      event.bytes = gemma.weightBytesPerToken();
-      event.commit();
+      if (event != null) {
+        event.path = path.toString();
+        event.weights = gemma.weights();
+        event.bytes = gemma.weightBytesPerToken();
+        event.commit();
+      }
       log.info(
           "Loaded {}: {} layers, {} weights, {} kernels, {} threads, {} ms",
           path,

@@ -60,7 +60,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private long queuedNanos;
   private long firstTokenNanos;
   private int reused;
-  private final Events.Generated generated = new Events.Generated();
+  private Events.@Nullable Generated generated;
 
   TokenStream(
       Gemma gemma,
@@ -82,7 +82,10 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.sampler = options.sampler().newText();
     this.drafter = drafter(options.speculation());
     this.constrained = constrain(options.constraint());
-    generated.begin();
+    if (Events.wanted()) {
+      generated = new Events.Generated();
+      generated.begin();
+    }
   }
 
   private Speculation.@Nullable Drafter drafter(@Nullable Speculation speculation) {
@@ -221,15 +224,19 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   private Logits runPrompt(long start) {
-    Events.Prefill event = new Events.Prefill();
-    event.begin();
+    Events.Prefill event = Events.wanted() ? new Events.Prefill() : null;
+    if (event != null) {
+      event.begin();
+    }
     Logits row = session.appendPrompt(prompt, () -> cancelled);
     queuedNanos = session.queuedNanos();
     reused = session.reused();
-    event.tokens = prompt.length;
-    event.reused = reused;
-    event.queued = queuedNanos;
-    event.commit();
+    if (event != null) {
+      event.tokens = prompt.length;
+      event.reused = reused;
+      event.queued = queuedNanos;
+      event.commit();
+    }
     prefillNanos += System.nanoTime() - start - queuedNanos;
     firstTokenNanos = System.nanoTime() - created;
     return row;
@@ -298,12 +305,16 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       }
     }
     release();
-    generated.generatedTokens = ids.size();
-    generated.promptTokens = prompt.length;
-    generated.finishReason = String.valueOf(finishReason);
-    generated.prefill = prefillNanos;
-    generated.decode = decodeNanos;
-    generated.commit();
+    if (Events.wanted()) {
+      // A recording that started meanwhile shows the text without a beginning.
+      Events.Generated event = generated == null ? new Events.Generated() : generated;
+      event.generatedTokens = ids.size();
+      event.promptTokens = prompt.length;
+      event.finishReason = String.valueOf(finishReason);
+      event.prefill = prefillNanos;
+      event.decode = decodeNanos;
+      event.commit();
+    }
     if (text.length() > emitted && endId != null) {
       return emit(endId, text.length());
     }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
@@ -38,6 +39,72 @@ class EventsTest {
     List<RecordedEvent> passes = of(events, "Pass");
     assertThat(passes).extracting(e -> e.getInt("rows")).containsExactly(256, 44, 1, 1, 1, 2);
     assertThat(passes.getLast().getInt("sequences")).isEqualTo(2);
+  }
+
+  /** A process that generates, then records while it generates, as its argument says. */
+  static final class Child {
+    private Child() {}
+
+    public static void main(String... args) throws IOException {
+      GenerationOptions options = GenerationOptions.builder().maxTokens(4).ignoreEos(true).build();
+      try (Gemma gemma = Goldens.load("gemma-mqa-f32");
+          TokenStream underWay = gemma.stream(Prompt.ofIds(1, 2), options)) {
+        underWay.next();
+        System.out.println("generated");
+        if (args.length > 0) {
+          try (Recording recording = new Recording()) {
+            recording.start();
+            underWay.forEachRemaining(token -> {});
+            gemma.generate(Prompt.ofIds(1, 2, 3), options);
+            recording.stop();
+            recording.dump(Path.of(args[0]));
+          }
+        }
+      }
+    }
+  }
+
+  private static List<String> run(List<String> jvm, String... args)
+      throws IOException, InterruptedException {
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(jvm);
+    command.addAll(List.of("-cp", System.getProperty("java.class.path"), Child.class.getName()));
+    command.addAll(List.of(args));
+    Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+    List<String> lines = process.inputReader().lines().toList();
+    assertThat(process.waitFor()).as(String.join("\n", lines)).isZero();
+    return lines;
+  }
+
+  @Test
+  void aRecordingMayStartInTheMiddle(@TempDir Path directory) throws Exception {
+    Path file = directory.resolve("recording.jfr");
+    List<String> lines = run(List.of("-Xlog:class+load:stdout"), file.toString());
+    int generated = lines.indexOf("generated");
+    assertThat(lines.subList(0, generated))
+        .as("loaded before something records")
+        .anyMatch(line -> line.contains("dev.gemma4j.TokenStream"))
+        .noneMatch(line -> line.contains("dev.gemma4j.Events$"))
+        .noneMatch(line -> line.contains("dev.gemma4j.model.PassEvent"));
+    List<RecordedEvent> events = RecordingFile.readAllEvents(file);
+    assertThat(of(events, "Load")).isEmpty();
+    assertThat(of(events, "Prefill")).extracting(e -> e.getInt("tokens")).containsExactly(3);
+    assertThat(of(events, "Pass")).extracting(e -> e.getInt("rows")).contains(3, 1);
+    assertThat(of(events, "Generation"))
+        .extracting(e -> e.getInt("promptTokens"))
+        .containsExactly(2, 3);
+  }
+
+  @Test
+  void aRecordingMayStartWithTheProcess(@TempDir Path directory) throws Exception {
+    Path file = directory.resolve("recording.jfr");
+    run(List.of("-XX:StartFlightRecording:filename=" + file));
+    List<RecordedEvent> events = RecordingFile.readAllEvents(file);
+    assertThat(of(events, "Load")).hasSize(1);
+    assertThat(of(events, "Prefill")).extracting(e -> e.getInt("tokens")).containsExactly(2);
+    assertThat(of(events, "Pass")).isNotEmpty();
+    assertThat(of(events, "Generation")).hasSize(1);
   }
 
   private static List<RecordedEvent> of(List<RecordedEvent> events, String name) {

@@ -8,6 +8,7 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntFunction;
+import jdk.jfr.FlightRecorder;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -284,7 +285,7 @@ public final class Scheduler {
     try {
       if (!current.begun) {
         current.begun = true;
-        if (PassEvent.isOn()) {
+        if (FlightRecorder.isInitialized() && PassEvent.isOn()) {
           current.event = new PassEvent();
           current.event.begin();
           current.event.rows = current.batch.size();
