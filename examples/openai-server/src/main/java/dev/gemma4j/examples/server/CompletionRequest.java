@@ -60,7 +60,12 @@ record CompletionRequest(
   private static final Set<String> IGNORED =
       Set.of("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key");
 
-  /** The options of one choice, counted over all prompts. */
+  /** Choices of all prompts. */
+  int choices() {
+    return n * prompts.size();
+  }
+
+  /** The options of one choice, counted over all prompts. One thread at a time asks. */
   GenerationOptions options(int choice) {
     return (seed == null ? builder : builder.seed(seed + choice)).build();
   }

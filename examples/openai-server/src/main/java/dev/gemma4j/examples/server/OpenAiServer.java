@@ -5,19 +5,19 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import dev.gemma4j.ContextLengthException;
-import dev.gemma4j.FinishReason;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
+import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.KvMemoryException;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Token;
-import dev.gemma4j.TokenLogProbabilities;
 import dev.gemma4j.TokenStream;
 import io.micrometer.core.instrument.Timer;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.OutputStream;
+import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
@@ -26,8 +26,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.Semaphore;
@@ -44,6 +46,9 @@ import org.slf4j.LoggerFactory;
 final class OpenAiServer implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(OpenAiServer.class);
   private static final ObjectMapper JSON = new ObjectMapper();
+
+  /** Choices of one request that are generated at a time; each keeps keys and values. */
+  private static final int MAX_CHOICES = 16;
 
   private final Gemma gemma;
   private final ServerOptions options;
@@ -95,6 +100,10 @@ final class OpenAiServer implements AutoCloseable {
             exchange,
             new ApiException(
                 400, "invalid_request_error", message, "messages", "context_length_exceeded"));
+      } catch (KvMemoryException e) {
+        exchange.getResponseHeaders().set("Retry-After", "1");
+        String message = String.valueOf(e.getMessage());
+        fail(exchange, new ApiException(503, "server_error", message, null, "out_of_memory"));
       } catch (IllegalArgumentException e) {
         fail(exchange, ApiException.badRequest(String.valueOf(e.getMessage()), null));
       } catch (RuntimeException e) {
@@ -211,18 +220,14 @@ final class OpenAiServer implements AutoCloseable {
       if (request.stream()) {
         stream(exchange, request, reply, task);
       } else {
+        List<Generation> results = generate(request, task, null);
         List<Map<String, @Nullable Object>> choices = new ArrayList<>();
-        Count count = new Count();
-        generate(
-            request,
-            task,
-            count,
-            (index, token) -> {},
-            (index, result) ->
-                choices.add(
-                    reply.choice(
-                        index, result.text(), result.finishReason(), result.logProbabilities())));
-        sendJson(exchange, 200, reply.whole(choices, count.json()));
+        for (Generation result : results) {
+          choices.add(
+              reply.choice(
+                  choices.size(), result.text(), result.finishReason(), result.logProbabilities()));
+        }
+        sendJson(exchange, 200, reply.whole(choices, usage(request, results)));
       }
     } finally {
       timeout.cancel(false);
@@ -255,122 +260,110 @@ final class OpenAiServer implements AutoCloseable {
     }
   }
 
-  @FunctionalInterface
-  private interface Listener<T> {
-    void accept(int index, T event) throws IOException;
-  }
-
-  private static final class Count {
-    private int prompt;
-    private int generated;
-
-    Map<String, Object> json() {
-      return Map.of(
-          "prompt_tokens",
-          prompt,
-          "completion_tokens",
-          generated,
-          "total_tokens",
-          prompt + generated);
+  /** What all choices took; the tokens of a prompt are counted once. */
+  private static Map<String, Object> usage(CompletionRequest request, List<Generation> results) {
+    int prompt = 0;
+    int generated = 0;
+    for (int i = 0; i < results.size(); i++) {
+      prompt += i % request.n() == 0 ? results.get(i).usage().promptTokens() : 0;
+      generated += results.get(i).usage().generatedTokens();
     }
-  }
-
-  /** Generates all choices, one after the other. */
-  private void generate(
-      CompletionRequest request,
-      Running task,
-      Count count,
-      Listener<Token> onToken,
-      Listener<Generation> onEnd)
-      throws IOException {
-    int index = 0;
-    for (Prompt prompt : request.prompts()) {
-      for (int i = 0; i < request.n(); i++, index++) {
-        try (TokenStream tokens = task.start(gemma, prompt, request.options(index))) {
-          while (tokens.hasNext()) {
-            onToken.accept(index, tokens.next());
-          }
-          task.check();
-          Generation result = tokens.result();
-          count.prompt += i == 0 ? result.usage().promptTokens() : 0;
-          count.generated += result.usage().generatedTokens();
-          metrics
-              .counter("gemma.tokens", "kind", "prompt")
-              .increment(result.usage().promptTokens());
-          metrics.counter("gemma.tokens", "kind", "generated").increment(result.tokens().size());
-          onEnd.accept(index, result);
-        }
-      }
-    }
+    return Map.of(
+        "prompt_tokens",
+        prompt,
+        "completion_tokens",
+        generated,
+        "total_tokens",
+        prompt + generated);
   }
 
   /**
-   * Server-sent events. The head goes out with the first token: until then an error has a status.
+   * Generates the choices at the same time, each on a virtual thread, so that they share the
+   * model's passes. What ends one early ends all.
+   *
+   * @param events hears of them as they come; null for nobody
+   * @return by index
    */
-  private void stream(HttpExchange exchange, CompletionRequest request, Reply reply, Running task)
-      throws IOException {
-    OutputStream out = exchange.getResponseBody();
-    Count count = new Count();
-    int[] begun = {0};
+  private List<Generation> generate(
+      CompletionRequest request, Running task, @Nullable EventStream events) throws IOException {
+    List<Future<Generation>> choices = new ArrayList<>();
+    Semaphore places = new Semaphore(MAX_CHOICES);
+    try (ExecutorService own = Executors.newVirtualThreadPerTaskExecutor()) {
+      for (Prompt prompt : request.prompts()) {
+        CountDownLatch computed = new CountDownLatch(1);
+        for (int i = 0; i < request.n(); i++) {
+          places.acquireUninterruptibly();
+          int index = choices.size();
+          boolean first = i == 0;
+          GenerationOptions chosen = request.options(index);
+          choices.add(
+              own.submit(
+                  () -> {
+                    try {
+                      // The first leaves the prompt's keys and values to the others.
+                      if (!first) {
+                        computed.await();
+                      }
+                      return choice(index, prompt, chosen, task, events, computed);
+                    } catch (IOException e) {
+                      UncheckedIOException wrapped = new UncheckedIOException(e);
+                      task.cancel(wrapped);
+                      throw wrapped;
+                    } catch (RuntimeException e) {
+                      task.cancel(e);
+                      throw e;
+                    } finally {
+                      computed.countDown();
+                      places.release();
+                    }
+                  }));
+        }
+      }
+    }
     try {
-      generate(
-          request,
-          task,
-          count,
-          (index, token) -> {
-            if (exchange.getResponseCode() < 0) {
-              exchange.getResponseHeaders().set("Content-Type", "text/event-stream; charset=utf-8");
-              exchange.getResponseHeaders().set("Cache-Control", "no-store");
-              exchange.sendResponseHeaders(200, 0);
-            }
-            TokenLogProbabilities logs = token.logProbabilities();
-            // Written even when nothing is to be told: a client that left is noticed no other way.
-            if (token.text().isEmpty() && (logs == null || request.logprobs() < 0)) {
-              write(out, ": \n\n");
-              return;
-            }
-            String role = begun[0]++ == 0 || request.n() > 1 ? "assistant" : null;
-            event(
-                out,
-                reply.chunk(
-                    reply.delta(
-                        index,
-                        role,
-                        token.text(),
-                        null,
-                        logs == null ? List.of() : List.of(logs))));
-          },
-          (index, result) -> {
-            if (exchange.getResponseCode() < 0) {
-              exchange.getResponseHeaders().set("Content-Type", "text/event-stream; charset=utf-8");
-              exchange.sendResponseHeaders(200, 0);
-            }
-            FinishReason reason = result.finishReason();
-            event(out, reply.chunk(reply.delta(index, null, "", reason, List.of())));
-          });
-      if (request.includeUsage()) {
-        Map<String, Object> last = reply.chunk(null);
-        last.put("usage", count.json());
-        event(out, last);
+      task.check();
+    } catch (UncheckedIOException e) {
+      throw e.getCause();
+    }
+    return choices.stream().map(Future::resultNow).toList();
+  }
+
+  private Generation choice(
+      int index,
+      Prompt prompt,
+      GenerationOptions chosen,
+      Running task,
+      @Nullable EventStream events,
+      CountDownLatch computed)
+      throws IOException {
+    try (TokenStream tokens = task.start(gemma, prompt, chosen)) {
+      while (tokens.hasNext()) {
+        computed.countDown();
+        Token token = tokens.next();
+        if (events != null) {
+          events.token(index, token);
+        }
       }
-      write(out, "data: [DONE]\n\n");
-      out.close(); // before the place is given back: a stopping server then closes connections
-    } catch (ApiException e) {
-      if (exchange.getResponseCode() < 0) {
-        throw e;
+      task.check();
+      Generation result = tokens.result();
+      metrics.counter("gemma.tokens", "kind", "prompt").increment(result.usage().promptTokens());
+      metrics.counter("gemma.tokens", "kind", "generated").increment(result.tokens().size());
+      if (events != null) {
+        events.end(index, result);
       }
-      event(out, e.json());
-      out.close();
+      return result;
     }
   }
 
-  private static void event(OutputStream out, Object json) throws IOException {
-    write(out, "data: " + JSON.writeValueAsString(json) + "\n\n");
-  }
-
-  private static void write(OutputStream out, String text) throws IOException {
-    out.write(text.getBytes(StandardCharsets.UTF_8));
-    out.flush();
+  private void stream(HttpExchange exchange, CompletionRequest request, Reply reply, Running task)
+      throws IOException {
+    EventStream events = new EventStream(exchange, request, reply);
+    try {
+      List<Generation> results = generate(request, task, events);
+      events.done(request.includeUsage() ? usage(request, results) : null);
+    } catch (ApiException e) {
+      events.fail(e);
+    }
   }
 
   private static void page(HttpExchange exchange) throws IOException {

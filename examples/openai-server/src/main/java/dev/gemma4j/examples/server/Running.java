@@ -4,27 +4,36 @@ import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.TokenStream;
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** A request that is being generated, which the clock or a stopping server may cancel. */
+/**
+ * A request whose choices are being generated. The clock, a stopping server, or one choice that
+ * fails may cancel all of them.
+ */
 final class Running {
-  private @Nullable TokenStream stream;
-  private @Nullable ApiException reason;
+  private final List<TokenStream> streams = new ArrayList<>();
+  private @Nullable RuntimeException reason;
 
   /** Begins a choice. */
-  synchronized TokenStream start(Gemma gemma, Prompt prompt, GenerationOptions options) {
+  TokenStream start(Gemma gemma, Prompt prompt, GenerationOptions options) {
     check();
     TokenStream started = gemma.stream(prompt, options);
-    stream = started;
+    synchronized (this) {
+      streams.add(started);
+      if (reason != null) {
+        started.cancel(); // it ends before its first token
+      }
+    }
     return started;
   }
 
-  synchronized void cancel(ApiException why) {
+  /** Ends all choices; the first reason counts. */
+  synchronized void cancel(RuntimeException why) {
     if (reason == null) {
       reason = why;
-      if (stream != null) {
-        stream.cancel();
-      }
+      streams.forEach(TokenStream::cancel);
     }
   }
 

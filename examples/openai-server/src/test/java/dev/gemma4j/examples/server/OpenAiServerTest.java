@@ -102,12 +102,97 @@ class OpenAiServerTest {
 
   @Test
   void choicesOfEachPromptInOrder() throws Exception {
-    String body = "{'prompt': ['A king', [2, 300]], 'n': 2, 'seed': 5, 'max_tokens': 8}";
+    String body =
+        "{'prompt': ['A king', [2, 300]], 'n': 2, 'seed': 5, 'top_k': 3, 'max_tokens': 8}";
     JsonNode json = ok("/v1/completions", body);
     assertThat(json.get("choices")).hasSize(4);
     assertThat(json.at("/choices/3/index").asInt()).isEqualTo(3);
     assertThat(json.at("/choices/0/text")).isNotEqualTo(json.at("/choices/1/text"));
     assertThat(ok("/v1/completions", body).get("choices")).isEqualTo(json.get("choices"));
+  }
+
+  @Test
+  void eachChoiceIsTheTextOfItsOwnSeed() throws Exception {
+    // Rounding, which what shares a pass changes, hardly tips a choice among few tokens.
+    String body = "{'prompt': 'A king', 'n': 6, 'seed': 7, 'top_k': 3, 'max_tokens': 12}";
+    JsonNode json = ok("/v1/completions", body);
+    for (int i = 0; i < 6; i++) {
+      GenerationOptions alone =
+          GenerationOptions.builder()
+              .temperature(1)
+              .topP(1)
+              .topK(3)
+              .seed(7 + i)
+              .maxTokens(12)
+              .build();
+      assertThat(json.at("/choices/" + i + "/index").asInt()).isEqualTo(i);
+      assertThat(json.at("/choices/" + i + "/text").asText())
+          .isEqualTo(gemma.generate(Prompt.of("A king"), alone).text());
+    }
+    assertThat(json.at("/usage/prompt_tokens").asInt())
+        .isEqualTo(gemma.tokenizer().encode("A king").length + 1);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"chat/completions, 1", "completions, 0"})
+  void choicesOfAStreamComeAtTheSameTime(String path, int roles) throws Exception {
+    String prompt =
+        path.equals("completions")
+            ? "'prompt': 'A king'"
+            : "'messages': [{'role': 'user', 'content': 'A king'}]";
+    String body =
+        "{"
+            + prompt
+            + ", 'n': 3, 'seed': 7, 'top_k': 3, 'max_tokens': 40, 'logit_bias': {'1': -100}";
+    HttpResponse<String> response = send(server, "/v1/" + path, body + ", 'stream': true}");
+    StringBuilder[] texts = {new StringBuilder(), new StringBuilder(), new StringBuilder()};
+    int[] told = new int[3];
+    int[] ended = new int[3];
+    boolean together = false;
+    for (String line : response.body().lines().filter(l -> l.startsWith("data: {")).toList()) {
+      JsonNode choice = JSON.readTree(line.substring(6)).at("/choices/0");
+      int index = choice.get("index").asInt();
+      assertThat(ended[index]).as("nothing follows the end").isZero();
+      together |= index > 0 && ended[0] == 0;
+      told[index] += choice.at("/delta/role").asText().equals("assistant") ? 1 : 0;
+      ended[index] += choice.get("finish_reason").isNull() ? 0 : 1;
+      texts[index].append(choice.at("/delta/content").asText(choice.path("text").asText()));
+    }
+    assertThat(together).isTrue();
+    assertThat(told).containsExactly(roles, roles, roles);
+    assertThat(ended).containsExactly(1, 1, 1);
+    assertThat(response.body()).endsWith("data: [DONE]\n\n");
+    JsonNode whole = ok("/v1/" + path, body + "}").get("choices");
+    for (int i = 0; i < 3; i++) {
+      JsonNode choice = whole.get(i);
+      assertThat(texts[i].toString())
+          .isEqualTo(choice.at("/message/content").asText(choice.path("text").asText()));
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"true", "false"})
+  void oneThatFailsEndsTheOthers(boolean streaming) throws Exception {
+    ok("/v1/completions", "{'prompt': 'x', 'max_tokens': 1, 'logit_bias': {'1': -100}}");
+    double before = metric("gemma_tokens_total{kind=\"generated\"}");
+    HttpResponse<String> response =
+        send(
+            server,
+            "/v1/completions",
+            "{'prompt': ['A king', '"
+                + "king ".repeat(3000)
+                + "'], 'max_tokens': 400, 'logit_bias': {'1': -100}, 'stream': "
+                + streaming
+                + "}");
+    if (streaming) {
+      assertThat(response.body()).doesNotContain("[DONE]");
+    } else {
+      assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
+    }
+    assertThat(metric("gemma_tokens_total{kind=\"generated\"}"))
+        .as("no choice came to its end")
+        .isEqualTo(before);
+    assertThat(metric("gemma_requests_active")).isZero();
   }
 
   @Test
