@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.gemma4j.ContextLengthException;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
 import dev.gemma4j.constraint.Constraint;
@@ -61,7 +62,7 @@ final class Conversion {
     return String.join("\n", texts);
   }
 
-  static GenerationOptions options(ChatRequest request) {
+  static GenerationOptions options(ChatRequest request, @Nullable LoraAdapter adapter) {
     if (request.modelName() != null) {
       throw new UnsupportedFeatureException(
           "modelName: the model is the Gemma that was given, not " + request.modelName());
@@ -70,6 +71,9 @@ final class Conversion {
       throw new UnsupportedFeatureException("Gemma 1 has no tools");
     }
     GenerationOptions.Builder builder = GenerationOptions.builder();
+    if (adapter != null) {
+      builder.adapter(adapter);
+    }
     if (request.temperature() != null) {
       builder.temperature(request.temperature().floatValue());
     }

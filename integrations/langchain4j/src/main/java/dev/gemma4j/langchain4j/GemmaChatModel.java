@@ -1,6 +1,7 @@
 package dev.gemma4j.langchain4j;
 
 import dev.gemma4j.Gemma;
+import dev.gemma4j.LoraAdapter;
 import dev.langchain4j.exception.InvalidRequestException;
 import dev.langchain4j.exception.UnsupportedFeatureException;
 import dev.langchain4j.model.chat.Capability;
@@ -12,6 +13,7 @@ import dev.langchain4j.model.chat.request.DefaultChatRequestParameters;
 import dev.langchain4j.model.chat.response.ChatResponse;
 import java.util.List;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A Gemma as LangChain4j's {@link ChatModel}. Safe for any number of threads; an interrupt ends an
@@ -24,6 +26,7 @@ public final class GemmaChatModel implements ChatModel {
   private final Gemma gemma;
   private final ChatRequestParameters defaults;
   private final List<ChatModelListener> listeners;
+  private final @Nullable LoraAdapter adapter;
 
   /** A model with {@linkplain dev.gemma4j.GenerationOptions#defaults Gemma's defaults}. */
   public GemmaChatModel(Gemma gemma) {
@@ -39,16 +42,35 @@ public final class GemmaChatModel implements ChatModel {
    */
   public GemmaChatModel(
       Gemma gemma, ChatRequestParameters defaults, List<ChatModelListener> listeners) {
+    this(gemma, defaults, listeners, null);
+  }
+
+  private GemmaChatModel(
+      Gemma gemma,
+      ChatRequestParameters defaults,
+      List<ChatModelListener> listeners,
+      @Nullable LoraAdapter adapter) {
     this.gemma = gemma;
     this.defaults = defaults;
     this.listeners = List.copyOf(listeners);
+    this.adapter = adapter;
+  }
+
+  /**
+   * The same with a LoRA adapter; both share the Gemma, and its passes.
+   *
+   * @param value what {@link Gemma#loadAdapter} of this Gemma read; one of another is refused when
+   *     it is used
+   */
+  public GemmaChatModel withAdapter(LoraAdapter value) {
+    return new GemmaChatModel(gemma, defaults, listeners, value);
   }
 
   @Override
   public ChatResponse doChat(ChatRequest request) {
     try {
       return Conversion.response(
-          gemma.generate(Conversion.prompt(request), Conversion.options(request)));
+          gemma.generate(Conversion.prompt(request), Conversion.options(request, adapter)));
     } catch (RuntimeException e) {
       throw Conversion.exception(e);
     }

@@ -2,6 +2,7 @@ package dev.gemma4j.langchain4j;
 
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Token;
 import dev.gemma4j.TokenStream;
@@ -16,6 +17,7 @@ import dev.langchain4j.model.chat.response.StreamingChatResponseHandler;
 import dev.langchain4j.model.chat.response.StreamingHandle;
 import java.util.List;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A Gemma as LangChain4j's {@link StreamingChatModel}; it understands and refuses what {@link
@@ -26,6 +28,7 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
   private final Gemma gemma;
   private final ChatRequestParameters defaults;
   private final List<ChatModelListener> listeners;
+  private final @Nullable LoraAdapter adapter;
 
   /** A model with {@linkplain dev.gemma4j.GenerationOptions#defaults Gemma's defaults}. */
   public GemmaStreamingChatModel(Gemma gemma) {
@@ -41,9 +44,28 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
    */
   public GemmaStreamingChatModel(
       Gemma gemma, ChatRequestParameters defaults, List<ChatModelListener> listeners) {
+    this(gemma, defaults, listeners, null);
+  }
+
+  private GemmaStreamingChatModel(
+      Gemma gemma,
+      ChatRequestParameters defaults,
+      List<ChatModelListener> listeners,
+      @Nullable LoraAdapter adapter) {
     this.gemma = gemma;
     this.defaults = defaults;
     this.listeners = List.copyOf(listeners);
+    this.adapter = adapter;
+  }
+
+  /**
+   * The same with a LoRA adapter; both share the Gemma, and its passes.
+   *
+   * @param value what {@link Gemma#loadAdapter} of this Gemma read; one of another is refused when
+   *     it is used
+   */
+  public GemmaStreamingChatModel withAdapter(LoraAdapter value) {
+    return new GemmaStreamingChatModel(gemma, defaults, listeners, value);
   }
 
   @Override
@@ -52,7 +74,7 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
     GenerationOptions options;
     try {
       prompt = Conversion.prompt(request);
-      options = Conversion.options(request);
+      options = Conversion.options(request, adapter);
     } catch (RuntimeException e) {
       throw Conversion.exception(e);
     }

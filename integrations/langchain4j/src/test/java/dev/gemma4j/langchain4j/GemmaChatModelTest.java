@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.LoadOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
 import dev.gemma4j.examples.DemoModel;
@@ -26,6 +27,7 @@ import dev.langchain4j.model.chat.response.StreamingChatResponseHandler;
 import dev.langchain4j.model.output.FinishReason;
 import dev.langchain4j.service.AiServices;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -202,5 +204,42 @@ class GemmaChatModelTest {
         .chat(request(ChatRequestParameters.builder().build()), two);
     assertThat(two.end.completeOnTimeout(null, 1, TimeUnit.SECONDS).join()).isNull();
     assertThat(two.pieces).hasSize(2);
+  }
+
+  private static final Path CORE = Path.of("../../gemma-core/src/test/resources/dev/gemma4j");
+
+  @Test
+  void anAdapterAnswersBesideTheModelThatItIsFor() throws Exception {
+    try (Gemma base = Gemma.load(CORE.resolve("forward/gemma-mqa-f32"))) {
+      LoraAdapter adapter = base.loadAdapter(CORE.resolve("lora/every"));
+      GenerationOptions.Builder greedy = GenerationOptions.builder().temperature(0).maxTokens(20);
+      Prompt prompt = Prompt.chat(List.of(new dev.gemma4j.ChatMessage(Role.USER, "Who are you?")));
+      String plain = base.generate(prompt, greedy.build()).text();
+      String adapted = base.generate(prompt, greedy.adapter(adapter).build()).text();
+      assertThat(adapted).isNotEqualTo(plain);
+      GemmaChatModel model = new GemmaChatModel(base, GREEDY, List.of());
+      assertThat(model.withAdapter(adapter).chat("Who are you?")).isEqualTo(adapted);
+      assertThat(model.chat("Who are you?")).isEqualTo(plain);
+      CompletableFuture<ChatResponse> streamed = new CompletableFuture<>();
+      new GemmaStreamingChatModel(base, GREEDY, List.of())
+          .withAdapter(adapter)
+          .chat(
+              "Who are you?",
+              new StreamingChatResponseHandler() {
+                @Override
+                public void onCompleteResponse(ChatResponse response) {
+                  streamed.complete(response);
+                }
+
+                @Override
+                public void onError(Throwable error) {
+                  streamed.completeExceptionally(error);
+                }
+              });
+      assertThat(streamed.get(30, TimeUnit.SECONDS).aiMessage().text()).isEqualTo(adapted);
+      assertThatThrownBy(() -> model().withAdapter(adapter).chat("Hi"))
+          .isInstanceOf(InvalidRequestException.class)
+          .hasMessageContaining("another Gemma");
+    }
   }
 }

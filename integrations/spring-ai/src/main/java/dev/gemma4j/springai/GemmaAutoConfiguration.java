@@ -14,8 +14,9 @@ import org.springframework.core.env.Environment;
 
 /**
  * A {@link Gemma} and its {@link ChatModel} when {@code gemma.model}, the path of a checkpoint, is
- * set. {@code gemma.threads}, {@code gemma.context-length}, {@code gemma.temperature} and {@code
- * gemma.max-tokens} say more. The context closes the model.
+ * set. {@code gemma.threads}, {@code gemma.context-length}, {@code gemma.temperature}, {@code
+ * gemma.max-tokens} and {@code gemma.adapter}, the directory of a LoRA adapter for the chat model,
+ * say more. The context closes the model.
  */
 @AutoConfiguration
 @ConditionalOnProperty("gemma.model")
@@ -41,12 +42,15 @@ public class GemmaAutoConfiguration {
   /** Its chat model. */
   @Bean
   @ConditionalOnMissingBean(ChatModel.class)
-  public GemmaChatModel gemmaChatModel(Gemma gemma, Environment environment) {
-    return new GemmaChatModel(
-        gemma,
-        ChatOptions.builder()
-            .temperature(environment.getProperty("gemma.temperature", Double.class))
-            .maxTokens(environment.getProperty("gemma.max-tokens", Integer.class))
-            .build());
+  public GemmaChatModel gemmaChatModel(Gemma gemma, Environment environment) throws IOException {
+    GemmaChatModel model =
+        new GemmaChatModel(
+            gemma,
+            ChatOptions.builder()
+                .temperature(environment.getProperty("gemma.temperature", Double.class))
+                .maxTokens(environment.getProperty("gemma.max-tokens", Integer.class))
+                .build());
+    String adapter = environment.getProperty("gemma.adapter");
+    return adapter == null ? model : model.withAdapter(gemma.loadAdapter(Path.of(adapter)));
   }
 }

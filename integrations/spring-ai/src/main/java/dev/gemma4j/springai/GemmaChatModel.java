@@ -3,6 +3,7 @@ package dev.gemma4j.springai;
 import dev.gemma4j.FinishReason;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Role;
 import dev.gemma4j.TokenStream;
 import java.util.ArrayList;
@@ -34,6 +35,7 @@ import reactor.core.scheduler.Schedulers;
 public final class GemmaChatModel implements ChatModel {
   private final Gemma gemma;
   private final ChatOptions defaults;
+  private final @Nullable LoraAdapter adapter;
 
   /**
    * A model.
@@ -42,8 +44,23 @@ public final class GemmaChatModel implements ChatModel {
    * @param defaults for what a prompt's options do not say
    */
   public GemmaChatModel(Gemma gemma, ChatOptions defaults) {
+    this(gemma, defaults, null);
+  }
+
+  private GemmaChatModel(Gemma gemma, ChatOptions defaults, @Nullable LoraAdapter adapter) {
     this.gemma = gemma;
     this.defaults = defaults.copy();
+    this.adapter = adapter;
+  }
+
+  /**
+   * The same with a LoRA adapter; both share the Gemma, and its passes.
+   *
+   * @param value what {@link Gemma#loadAdapter} of this Gemma read; one of another is refused when
+   *     it is used
+   */
+  public GemmaChatModel withAdapter(LoraAdapter value) {
+    return new GemmaChatModel(gemma, defaults, value);
   }
 
   @Override
@@ -121,6 +138,9 @@ public final class GemmaChatModel implements ChatModel {
           "the model is the Gemma that was given, not " + own.getModel());
     }
     GenerationOptions.Builder builder = GenerationOptions.builder();
+    if (adapter != null) {
+      builder.adapter(adapter);
+    }
     Double temperature = first(own, ChatOptions::getTemperature);
     if (temperature != null) {
       builder.temperature(temperature.floatValue());

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.gemma4j.ChatMessage;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Role;
 import dev.gemma4j.examples.DemoModel;
 import java.io.IOException;
@@ -87,6 +88,39 @@ class GemmaChatModelTest {
                                   ToolResponseMessage.builder().responses(List.of()).build())))
                   .isInstanceOf(UnsupportedOperationException.class)
                   .hasMessageContaining("tools");
+            });
+  }
+
+  private static final Path CORE = Path.of("../../gemma-core/src/test/resources/dev/gemma4j");
+
+  @Test
+  void anAdapterAnswersBesideTheModelThatItIsFor() {
+    Path directory = CORE.resolve("lora/every");
+    runner
+        .withPropertyValues(
+            "gemma.model=" + CORE.resolve("forward/gemma-mqa-f32"),
+            "gemma.adapter=" + directory,
+            "gemma.temperature=0",
+            "gemma.max-tokens=20")
+        .run(
+            context -> {
+              Gemma gemma = context.getBean(Gemma.class);
+              GemmaChatModel configured = context.getBean(GemmaChatModel.class);
+              GenerationOptions.Builder greedy =
+                  GenerationOptions.builder().temperature(0).maxTokens(20);
+              dev.gemma4j.Prompt prompt =
+                  dev.gemma4j.Prompt.chat(List.of(new ChatMessage(Role.USER, "Who are you?")));
+              String plain = gemma.generate(prompt, greedy.build()).text();
+              LoraAdapter adapter = gemma.loadAdapter(directory);
+              String adapted = gemma.generate(prompt, greedy.adapter(adapter).build()).text();
+              assertThat(adapted).isNotEqualTo(plain);
+              assertThat(configured.call("Who are you?")).isEqualTo(adapted);
+              GemmaChatModel without = new GemmaChatModel(gemma, configured.getDefaultOptions());
+              assertThat(without.call("Who are you?")).isEqualTo(plain);
+              GemmaChatModel with = without.withAdapter(adapter);
+              assertThat(with.call("Who are you?")).isEqualTo(adapted);
+              assertThat(String.join("", with.stream("Who are you?").collectList().block()))
+                  .isEqualTo(adapted);
             });
   }
 }

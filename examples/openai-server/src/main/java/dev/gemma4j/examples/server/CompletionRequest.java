@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import dev.gemma4j.ChatMessage;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
 import dev.gemma4j.constraint.Constraint;
@@ -20,12 +21,14 @@ import org.jspecify.annotations.Nullable;
 /**
  * A request for completions of a text or a chat.
  *
+ * @param model the name of what answers: the model, or an adapter
  * @param n choices of each prompt
  * @param includeUsage whether a stream ends with its usage
  * @param logprobs how many alternatives of each token to tell; -1 for no probabilities
  * @param seed of the first choice; the others count on
  */
 record CompletionRequest(
+    String model,
     boolean chat,
     List<Prompt> prompts,
     int n,
@@ -75,17 +78,30 @@ record CompletionRequest(
    *
    * @throws ApiException that names the field, what it should be and what it is
    */
-  static CompletionRequest parse(JsonNode json, boolean chat, Gemma gemma, ServerOptions server) {
+  static CompletionRequest parse(
+      JsonNode json,
+      boolean chat,
+      Gemma gemma,
+      Map<String, LoraAdapter> adapters,
+      ServerOptions server) {
     Fields fields = new Fields(json);
     Set<String> known = new HashSet<>(COMMON);
     known.addAll(chat ? OF_CHAT : Set.of("prompt"));
     fields.allowOnly(known, IGNORED);
-    String model = fields.text("model");
-    if (model != null && !model.equals(server.model())) {
+    String named = fields.text("model");
+    String model = named == null ? server.model() : named;
+    LoraAdapter adapter = adapters.get(model);
+    if (adapter == null && !model.equals(server.model())) {
+      List<String> names = new ArrayList<>(List.of(server.model()));
+      names.addAll(adapters.keySet());
       throw new ApiException(
           404,
           "invalid_request_error",
-          "The model '" + model + "' does not exist; this server has '" + server.model() + "'",
+          "The model '"
+              + model
+              + "' does not exist; this server has '"
+              + String.join("', '", names)
+              + "'",
           "model",
           "model_not_found");
     }
@@ -113,6 +129,9 @@ record CompletionRequest(
             .presencePenalty(fields.number("presence_penalty", -2, 2, 0))
             .logProbabilities(logprobs)
             .stop(fields.texts("stop", 4).toArray(String[]::new));
+    if (adapter != null) {
+      builder.adapter(adapter);
+    }
     JsonNode bias = fields.get("logit_bias");
     if (bias != null) {
       builder.processor(LogitsProcessors.logitBias(bias(bias, gemma.tokenizer().vocabSize())));
@@ -122,6 +141,7 @@ record CompletionRequest(
       builder.constraint(constraint);
     }
     return new CompletionRequest(
+        model,
         chat,
         chat ? List.of(Prompt.chat(messages(fields))) : prompts(fields, gemma),
         fields.integer("n", 1, 16, 1),

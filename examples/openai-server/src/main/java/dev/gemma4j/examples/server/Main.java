@@ -2,16 +2,24 @@ package dev.gemma4j.examples.server;
 
 import dev.gemma4j.Gemma;
 import dev.gemma4j.LoadOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.examples.DemoModel;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 
 /** Starts the server from the command line. */
 @Command(
@@ -20,8 +28,16 @@ import picocli.CommandLine.Option;
     showDefaultValues = true,
     description = "Serves a Gemma model to clients of OpenAI's API. Key: GEMMA_API_KEY.")
 final class Main implements Callable<Integer> {
+  @Spec @Nullable CommandSpec spec;
+
   @Option(names = "--model", description = "A model's directory or file; else the demo model.")
   @Nullable Path model;
+
+  @Option(
+      names = "--adapter",
+      paramLabel = "NAME=DIR",
+      description = "A LoRA adapter (PEFT) to serve as model NAME too; repeatable.")
+  List<String> adapters = new ArrayList<>();
 
   @Option(names = "--host", defaultValue = "127.0.0.1")
   String host = "";
@@ -58,6 +74,7 @@ final class Main implements Callable<Integer> {
   public Integer call() throws IOException, InterruptedException {
     Path path = model;
     String name = path == null ? "gemma-demo" : String.valueOf(path.getFileName());
+    Map<String, Path> directories = directories(name);
     ServerOptions options =
         new ServerOptions(
             host,
@@ -72,7 +89,11 @@ final class Main implements Callable<Integer> {
             Duration.ofSeconds(drain));
     LoadOptions load = LoadOptions.defaults();
     Gemma gemma = path == null ? DemoModel.load(load) : Gemma.load(path, load);
-    OpenAiServer server = OpenAiServer.start(gemma, options);
+    Map<String, LoraAdapter> loaded = new LinkedHashMap<>();
+    for (Map.Entry<String, Path> each : directories.entrySet()) {
+      loaded.put(each.getKey(), gemma.loadAdapter(each.getValue()));
+    }
+    OpenAiServer server = OpenAiServer.start(gemma, loaded, options);
     Runtime.getRuntime()
         .addShutdownHook(
             new Thread(
@@ -80,8 +101,40 @@ final class Main implements Callable<Integer> {
                   server.close();
                   gemma.close();
                 }));
-    System.err.println("Serving " + name + " at http://" + host + ":" + server.port() + "/");
+    String names = String.join(", ", loaded.keySet());
+    System.err.println(
+        "Serving "
+            + name
+            + (names.isEmpty() ? "" : ", " + names)
+            + " at http://"
+            + host
+            + ":"
+            + server.port()
+            + "/");
     new CountDownLatch(1).await();
     return 0;
+  }
+
+  /** The adapters' directories by their names, of which each must be another. */
+  Map<String, Path> directories(String ofModel) {
+    Map<String, Path> directories = new LinkedHashMap<>();
+    for (String adapter : adapters) {
+      int equals = adapter.indexOf('=');
+      if (equals < 1 || equals == adapter.length() - 1) {
+        throw wrong(adapter, "NAME=DIR");
+      }
+      String name = adapter.substring(0, equals);
+      if (name.equals(ofModel) || directories.containsKey(name)) {
+        throw wrong(adapter, "a name that nothing else has");
+      }
+      directories.put(name, Path.of(adapter.substring(equals + 1)));
+    }
+    return directories;
+  }
+
+  private ParameterException wrong(String found, String expected) {
+    CommandSpec own = java.util.Objects.requireNonNull(spec);
+    return new ParameterException(
+        own.commandLine(), "--adapter: found " + found + ", expected " + expected);
   }
 }

@@ -9,6 +9,7 @@ import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.KvMemoryException;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Token;
 import dev.gemma4j.TokenStream;
@@ -35,13 +36,15 @@ import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Serves one model under <a href="https://platform.openai.com/docs/api-reference">OpenAI's API</a>,
- * a chat page at /, /health and /metrics. One virtual thread serves a request.
+ * Serves one model, alone and with adapters, under <a
+ * href="https://platform.openai.com/docs/api-reference">OpenAI's API</a>, a chat page at /, /health
+ * and /metrics. One virtual thread serves a request.
  */
 final class OpenAiServer implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(OpenAiServer.class);
@@ -51,6 +54,7 @@ final class OpenAiServer implements AutoCloseable {
   private static final int MAX_CHOICES = 16;
 
   private final Gemma gemma;
+  private final Map<String, LoraAdapter> adapters;
   private final ServerOptions options;
   private final HttpServer http;
   private final ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
@@ -64,8 +68,10 @@ final class OpenAiServer implements AutoCloseable {
   private final long created = System.currentTimeMillis() / 1000;
   private volatile boolean draining;
 
-  private OpenAiServer(Gemma gemma, ServerOptions options) throws IOException {
+  private OpenAiServer(Gemma gemma, Map<String, LoraAdapter> adapters, ServerOptions options)
+      throws IOException {
     this.gemma = gemma;
+    this.adapters = adapters;
     this.options = options;
     this.permits = new Semaphore(options.maxConcurrent());
     AtomicInteger gauge = metrics.gauge("gemma.requests.active", new AtomicInteger());
@@ -74,9 +80,14 @@ final class OpenAiServer implements AutoCloseable {
     http.setExecutor(threads);
   }
 
-  /** Starts to serve; the model stays the caller's to close, after the server. */
-  static OpenAiServer start(Gemma gemma, ServerOptions options) throws IOException {
-    OpenAiServer server = new OpenAiServer(gemma, options);
+  /**
+   * Starts to serve; the model stays the caller's to close, after the server.
+   *
+   * @param adapters of the model, each by the name under which it is a model of its own
+   */
+  static OpenAiServer start(Gemma gemma, Map<String, LoraAdapter> adapters, ServerOptions options)
+      throws IOException {
+    OpenAiServer server = new OpenAiServer(gemma, adapters, options);
     server.http.createContext("/", server::serve);
     server.http.start();
     return server;
@@ -162,12 +173,15 @@ final class OpenAiServer implements AutoCloseable {
               "text/plain; version=0.0.4; charset=utf-8",
               metrics.scrape().getBytes(StandardCharsets.UTF_8));
       case "GET /v1/models" ->
-          sendJson(exchange, 200, Map.of("object", "list", "data", List.of(model())));
+          sendJson(
+              exchange, 200, Map.of("object", "list", "data", models().map(this::model).toList()));
       case "POST /v1/chat/completions" -> complete(exchange, true);
       case "POST /v1/completions" -> complete(exchange, false);
       default -> {
-        if (method.equals("GET") && path.equals("/v1/models/" + options.model())) {
-          sendJson(exchange, 200, model());
+        String prefix = "/v1/models/";
+        String name = path.startsWith(prefix) ? path.substring(prefix.length()) : "";
+        if (method.equals("GET") && models().anyMatch(name::equals)) {
+          sendJson(exchange, 200, model(name));
         } else {
           String message = "Unknown request: " + method + " " + path;
           throw new ApiException(404, "invalid_request_error", message, null, null);
@@ -189,13 +203,17 @@ final class OpenAiServer implements AutoCloseable {
     }
   }
 
-  private Map<String, Object> model() {
-    return Map.of(
-        "id", options.model(), "object", "model", "created", created, "owned_by", "gemma");
+  private Stream<String> models() {
+    return Stream.concat(Stream.of(options.model()), adapters.keySet().stream());
+  }
+
+  private Map<String, Object> model(String name) {
+    return Map.of("id", name, "object", "model", "created", created, "owned_by", "gemma");
   }
 
   private void complete(HttpExchange exchange, boolean chat) throws IOException {
-    CompletionRequest request = CompletionRequest.parse(body(exchange), chat, gemma, options);
+    CompletionRequest request =
+        CompletionRequest.parse(body(exchange), chat, gemma, adapters, options);
     if (draining) {
       throw stopping();
     }
@@ -216,7 +234,7 @@ final class OpenAiServer implements AutoCloseable {
             options.timeout().toMillis(),
             TimeUnit.MILLISECONDS);
     try {
-      Reply reply = new Reply(request, options.model(), gemma.tokenizer());
+      Reply reply = new Reply(request, gemma.tokenizer());
       if (request.stream()) {
         stream(exchange, request, reply, task);
       } else {

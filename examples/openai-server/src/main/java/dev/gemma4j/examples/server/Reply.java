@@ -15,14 +15,12 @@ import org.jspecify.annotations.Nullable;
 /** The JSON of one request's answer, whole or in chunks. */
 final class Reply {
   private final CompletionRequest request;
-  private final String model;
   private final Tokenizer tokenizer;
   private final String id;
   private final long created = System.currentTimeMillis() / 1000;
 
-  Reply(CompletionRequest request, String model, Tokenizer tokenizer) {
+  Reply(CompletionRequest request, Tokenizer tokenizer) {
     this.request = request;
-    this.model = model;
     this.tokenizer = tokenizer;
     this.id = (request.chat() ? "chatcmpl-" : "cmpl-") + UUID.randomUUID();
   }
@@ -47,7 +45,7 @@ final class Reply {
     String kind = chunk ? "chat.completion.chunk" : "chat.completion";
     json.put("object", request.chat() ? kind : "text_completion");
     json.put("created", created);
-    json.put("model", model);
+    json.put("model", request.model());
     return json;
   }
 

@@ -1,12 +1,14 @@
 package dev.gemma4j.examples.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.LoadOptions;
+import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.examples.DemoModel;
 import java.io.IOException;
@@ -15,7 +17,11 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -23,6 +29,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import picocli.CommandLine;
 
 @Timeout(60)
 class OpenAiServerTest {
@@ -42,6 +49,7 @@ class OpenAiServerTest {
       throws IOException {
     return OpenAiServer.start(
         gemma,
+        Map.of(),
         new ServerOptions(
             "127.0.0.1", 0, "demo", key, null, 20_000, concurrent, maxTokens, timeout, drain));
   }
@@ -325,7 +333,7 @@ class OpenAiServerTest {
     ServerOptions options =
         new ServerOptions(
             "127.0.0.1", 0, "demo", null, "https://a.example", 9, 1, 9, time, Duration.ZERO);
-    try (OpenAiServer open = OpenAiServer.start(gemma, options)) {
+    try (OpenAiServer open = OpenAiServer.start(gemma, Map.of(), options)) {
       HttpRequest preflight =
           HttpRequest.newBuilder(request(open, "/v1/completions", null).uri())
               .method("OPTIONS", HttpRequest.BodyPublishers.noBody())
@@ -391,6 +399,70 @@ class OpenAiServerTest {
     try (InputStream stream = open(stopping)) {
       stopping.close();
       assertThat(new String(stream.readAllBytes())).contains("The server is stopping");
+    }
+  }
+
+  private static final Path CORE = Path.of("../../gemma-core/src/test/resources/dev/gemma4j");
+
+  @Test
+  void eachAdapterIsAModelOfItsOwn() throws Exception {
+    ServerOptions options =
+        new ServerOptions(
+            "127.0.0.1", 0, "base", null, null, 9999, 4, 99, Duration.ofSeconds(50), Duration.ZERO);
+    try (Gemma base = Gemma.load(CORE.resolve("forward/gemma-mqa-f32"))) {
+      Map<String, LoraAdapter> adapters = new LinkedHashMap<>();
+      for (String name : List.of("every", "other")) {
+        adapters.put(name, base.loadAdapter(CORE.resolve("lora/" + name)));
+      }
+      try (OpenAiServer adapting = OpenAiServer.start(base, adapters, options)) {
+        JsonNode models = JSON.readTree(send(adapting, "/v1/models", null).body()).get("data");
+        assertThat(models.findValuesAsText("id")).containsExactly("base", "every", "other");
+        assertThat(JSON.readTree(send(adapting, "/v1/models/every", null).body()).get("id"))
+            .isEqualTo(models.get(1).get("id"));
+        assertThat(send(adapting, "/v1/models/none", null).statusCode()).isEqualTo(404);
+        String body = "{'prompt': [2, 21, 77], 'temperature': 0, 'max_tokens': 20";
+        JsonNode plain = completion(adapting, body + "}").get("choices");
+        assertThat(completion(adapting, body + ", 'model': 'base'}").get("choices"))
+            .isEqualTo(plain);
+        for (Map.Entry<String, LoraAdapter> each : adapters.entrySet()) {
+          GenerationOptions alone =
+              GenerationOptions.builder()
+                  .temperature(0)
+                  .maxTokens(20)
+                  .adapter(each.getValue())
+                  .build();
+          JsonNode answer = completion(adapting, body + ", 'model': '" + each.getKey() + "'}");
+          assertThat(answer.get("model").asText()).isEqualTo(each.getKey());
+          assertThat(answer.at("/choices/0/text").asText())
+              .isEqualTo(base.generate(Prompt.ofIds(2, 21, 77), alone).text())
+              .isNotEqualTo(plain.at("/0/text").asText());
+        }
+        HttpResponse<String> unknown =
+            send(adapting, "/v1/completions", "{'model': 'none', 'prompt': 'x'}");
+        assertThat(unknown.statusCode()).isEqualTo(404);
+        assertThat(unknown.body()).contains("model_not_found", "'base', 'every', 'other'");
+      }
+    }
+  }
+
+  private static JsonNode completion(OpenAiServer to, String body) throws Exception {
+    HttpResponse<String> response = send(to, "/v1/completions", body);
+    assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+    return JSON.readTree(response.body());
+  }
+
+  @Test
+  void adaptersAreNamedOnTheCommandLine() {
+    Main main = new Main();
+    CommandLine line = new CommandLine(main);
+    line.parseArgs("--adapter", "law=a/b=c", "--adapter", "tales=d");
+    assertThat(main.directories("base"))
+        .containsExactly(Map.entry("law", Path.of("a/b=c")), Map.entry("tales", Path.of("d")));
+    for (String second : List.of("law=x", "base=x", "x", "=x", "x=")) {
+      line.parseArgs("--adapter", "law=a", "--adapter", second);
+      assertThatThrownBy(() -> main.directories("base"))
+          .isInstanceOf(CommandLine.ParameterException.class)
+          .hasMessageContaining("--adapter: found " + second + ", expected ");
     }
   }
 }
