@@ -25,7 +25,8 @@ public record TokenLogProbabilities(LogProbability chosen, List<LogProbability> 
   }
 
   /** The most probable tokens, the best first, lower ids first among equals. */
-  static List<LogProbability> best(float[] logs, int count) {
+  static List<LogProbability> best(float[] logs, int most) {
+    int count = Math.min(most, logs.length); // there are no more, and the queue takes its room
     PriorityQueue<LogProbability> kept = new PriorityQueue<>(count + 1, WORST_FIRST);
     for (int id = 0; id < logs.length && count > 0; id++) {
       if (logs[id] > Float.NEGATIVE_INFINITY

@@ -58,8 +58,9 @@ final class ChatCommand extends Command {
         return io.jsonLines(
             request -> {
               request.allow(keys);
-              return GenerateOptions.json(
-                  gemma.generate(Prompt.chat(request.messages("messages")), options.with(request)));
+              Prompt asked = Prompt.chat(request.messages("messages"));
+              GenerationOptions with = options.with(request);
+              return GenerateOptions.json(gemma.generate(asked, with), with, gemma.tokenizer());
             });
       }
       if (json) {
@@ -69,16 +70,16 @@ final class ChatCommand extends Command {
         }
         messages.add(new ChatMessage(Role.USER, argumentOrInput(message)));
         Generation generation = gemma.generate(Prompt.chat(messages), chosen);
-        io.json(GenerateOptions.json(generation));
+        io.json(GenerateOptions.json(generation, chosen, gemma.tokenizer()));
         return status(generation);
       }
       try (Chat chat = gemma.chat(system, chosen)) {
-        return message != null ? answer(chat, message) : converse(chat);
+        return message != null ? answer(gemma, chat, message) : converse(gemma, chat);
       }
     }
   }
 
-  private int converse(Chat chat) throws IOException {
+  private int converse(Gemma gemma, Chat chat) throws IOException {
     BufferedReader reader = io.lines();
     while (true) {
       io.err().print("> ");
@@ -87,18 +88,20 @@ final class ChatCommand extends Command {
       if (line == null || line.isBlank()) {
         return 0;
       }
-      int status = answer(chat, line);
+      int status = answer(gemma, chat, line);
       if (status != 0) {
         return status;
       }
     }
   }
 
-  private int answer(Chat chat, String text) {
+  private int answer(Gemma gemma, Chat chat, String text) {
     try (TokenStream stream = chat.stream(text)) {
       int status = print(stream);
       io.out().println();
       io.out().flush();
+      io.err().print(GenerateOptions.table(stream.result(), gemma.tokenizer()));
+      io.err().flush();
       return status;
     }
   }

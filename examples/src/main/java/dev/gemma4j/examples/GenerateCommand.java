@@ -61,13 +61,15 @@ final class GenerateCommand extends Command {
       GenerationOptions chosen = options.build();
       if (jsonl) {
         return io.jsonLines(
-            request ->
-                GenerateOptions.json(
-                    gemma.generate(prompt(request, "prompt"), options.with(request))));
+            request -> {
+              Prompt asked = prompt(request, "prompt");
+              GenerationOptions with = options.with(request);
+              return GenerateOptions.json(gemma.generate(asked, with), with, gemma.tokenizer());
+            });
       }
       if (json) {
         Generation generation = gemma.generate(Prompt.of(text), chosen);
-        io.json(GenerateOptions.json(generation));
+        io.json(GenerateOptions.json(generation, chosen, gemma.tokenizer()));
         return status(generation);
       }
       if (!options.raw) {
@@ -79,6 +81,9 @@ final class GenerateCommand extends Command {
         if (!options.raw) {
           io.out().println();
         }
+        io.out().flush();
+        io.err().print(GenerateOptions.table(stream.result(), gemma.tokenizer()));
+        io.err().flush();
         return status;
       }
     }

@@ -2,9 +2,12 @@ package dev.gemma4j.examples;
 
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.LogProbability;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Speculation;
+import dev.gemma4j.TokenLogProbabilities;
 import dev.gemma4j.constraint.Constraint;
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -34,6 +37,7 @@ final class GenerateOptions {
           "presencePenalty",
           "seed",
           "stop",
+          "logprobs",
           "noBos",
           "ignoreEos",
           "raw");
@@ -94,6 +98,15 @@ final class GenerateOptions {
   @Option(names = "--stop", paramLabel = "TEXT", description = "End before it; repeatable.")
   List<String> stop = new ArrayList<>();
 
+  @Option(
+      names = "--logprobs",
+      paramLabel = "N",
+      description = {
+        "Tell how probable each token and the N best in its place were, natural logarithms:",
+        "in JSON, or as a table on standard error; 0 for the token alone."
+      })
+  int logprobs = -1;
+
   @Option(names = "--no-bos", description = "Do not begin with the beginning-of-text token.")
   boolean noBos;
 
@@ -123,6 +136,7 @@ final class GenerateOptions {
     merged.adapter = adapter;
     merged.seed = request.longInteger("seed", seed);
     merged.stop = request.texts("stop", stop);
+    merged.logprobs = request.integer("logprobs", logprobs);
     merged.noBos = request.flag("noBos", noBos);
     merged.ignoreEos = request.flag("ignoreEos", ignoreEos);
     request.flag("raw", raw); // of no effect in JSON
@@ -142,6 +156,7 @@ final class GenerateOptions {
             .presencePenalty(presencePenalty)
             .typical(typical)
             .stop(stop.toArray(String[]::new))
+            .logProbabilities(logprobs)
             .bos(!noBos)
             .ignoreEos(ignoreEos);
     if (lookup != 0) {
@@ -159,8 +174,9 @@ final class GenerateOptions {
     return seed == null ? builder.build() : builder.seed(seed).build();
   }
 
-  /** The answer to a request. */
-  static Map<String, Object> json(Generation generation) {
+  /** The answer to a request with these options. */
+  static Map<String, Object> json(
+      Generation generation, GenerationOptions options, Tokenizer tokenizer) {
     Map<String, Object> usage = new LinkedHashMap<>();
     usage.put("promptTokens", generation.usage().promptTokens());
     usage.put("generatedTokens", generation.usage().generatedTokens());
@@ -173,6 +189,41 @@ final class GenerateOptions {
     json.put("ids", generation.tokens());
     json.put("finishReason", generation.finishReason().name().toLowerCase(Locale.ROOT));
     json.put("usage", usage);
+    if (options.logProbabilities() >= 0) {
+      List<Map<String, Object>> logprobs = new ArrayList<>();
+      for (TokenLogProbabilities token : generation.logProbabilities()) {
+        Map<String, Object> chosen = json(token.chosen(), tokenizer);
+        chosen.put("best", token.best().stream().map(each -> json(each, tokenizer)).toList());
+        logprobs.add(chosen);
+      }
+      json.put("logprobs", logprobs); // entry i is of ids[i]
+    }
     return json;
+  }
+
+  private static Map<String, Object> json(LogProbability log, Tokenizer tokenizer) {
+    Map<String, Object> json = new LinkedHashMap<>();
+    json.put("id", log.id());
+    json.put("piece", tokenizer.piece(log.id()));
+    json.put("logprob", log.value());
+    return json;
+  }
+
+  /** The same for people, a line for each token; empty if nobody asked. */
+  static String table(Generation generation, Tokenizer tokenizer) {
+    StringBuilder table = new StringBuilder();
+    for (TokenLogProbabilities token : generation.logProbabilities()) {
+      StringBuilder line = new StringBuilder(cell(token.chosen(), tokenizer));
+      for (LogProbability each : token.best()) {
+        line.append("  | ").append(cell(each, tokenizer));
+      }
+      table.append(line.toString().stripTrailing()).append(System.lineSeparator());
+    }
+    return table.toString();
+  }
+
+  private static String cell(LogProbability log, Tokenizer tokenizer) {
+    String piece = tokenizer.piece(log.id()).replace("\n", "\\n");
+    return String.format(Locale.ROOT, "%8.4f %-12s", log.value(), piece);
   }
 }

@@ -257,6 +257,67 @@ class CommandTest {
   }
 
   @Test
+  void tellsHowProbableEachTokenIs() throws IOException {
+    String[] greedy = {"--temperature", "0", "--max-tokens", "6", "--ignore-eos", "--model"};
+    List<String> command = new ArrayList<>(List.of("generate", "--logprobs", "3", "abab"));
+    command.addAll(List.of(greedy));
+    command.add(model());
+    Result text = run("", command.toArray(String[]::new));
+    command.add("--json");
+    JsonNode json = run("", command.toArray(String[]::new)).json();
+    assertThat(text.status()).isZero();
+    assertThat(text.out())
+        .isEqualTo("abab" + json.get("text").textValue() + System.lineSeparator());
+
+    JsonNode logprobs = json.get("logprobs");
+    assertThat(logprobs).hasSize(6);
+    List<String> table = text.err().lines().toList();
+    assertThat(table).hasSize(6);
+    ArrayNode prompt = JSON.createArrayNode().add(2);
+    run("abab", "tokenize", "--json", "--model", model()).json().get("ids").forEach(prompt::add);
+    int before = prompt.size();
+    prompt.addAll((ArrayNode) json.get("ids"));
+    JsonNode score =
+        run(object("ids", prompt) + "\n", "score", "--jsonl", "--model", model())
+            .json()
+            .get("logprobs");
+    for (int i = 0; i < 6; i++) {
+      JsonNode token = logprobs.get(i);
+      assertThat(token.get("id")).isEqualTo(json.get("ids").get(i));
+      assertThat(token.get("logprob").doubleValue())
+          .isCloseTo(score.get(before - 1 + i).doubleValue(), within(1e-4));
+      assertThat(token.get("best")).hasSize(3);
+      assertThat(token.get("best").get(0).get("id")).as("greedy").isEqualTo(token.get("id"));
+      assertThat(token.get("best").get(0).get("piece")).isEqualTo(token.get("piece"));
+      assertThat(token.get("best").get(1).get("logprob").doubleValue())
+          .isLessThanOrEqualTo(token.get("logprob").doubleValue())
+          .isGreaterThanOrEqualTo(token.get("best").get(2).get("logprob").doubleValue());
+      String[] cells = table.get(i).split("  \\| ");
+      assertThat(cells).hasSize(4);
+      assertThat(Double.parseDouble(cells[0].strip().split(" ")[0]))
+          .isCloseTo(token.get("logprob").doubleValue(), within(1e-3));
+      assertThat(cells[3])
+          .contains(token.get("best").get(2).get("piece").textValue().replace("\n", "\\n"));
+    }
+
+    ObjectNode request = object("prompt", "abab", "maxTokens", 2, "ignoreEos", true);
+    assertThat(json(request, "generate", "--model", model()).has("logprobs")).isFalse();
+    request.put("logprobs", 0);
+    JsonNode alone = json(request, "generate", "--model", model()).get("logprobs");
+    assertThat(alone).hasSize(2);
+    assertThat(alone.get(0).get("best")).isEmpty();
+    request.put("logprobs", Integer.MAX_VALUE);
+    assertThat(json(request, "generate", "--model", model()).at("/logprobs/0/best"))
+        .as("the whole vocabulary")
+        .hasSize(512);
+    assertThat(run("", "generate", "--logprobs", "-2", "abab"))
+        .returns(2, Result::status)
+        .extracting(Result::err)
+        .asString()
+        .contains("logProbabilities must be 0 or more");
+  }
+
+  @Test
   void embedsTexts() throws IOException {
     JsonNode vector = run("", "embed", "--model", model(), "abc").json().get("embedding");
     assertThat(vector.size()).isEqualTo(64);
