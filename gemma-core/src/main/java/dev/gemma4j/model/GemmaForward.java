@@ -29,6 +29,9 @@ public final class GemmaForward {
   // Rows of logits that one product over the embedding computes: 32 of 256000 floats are 32 MB.
   private static final int LOGIT_ROWS = 32;
 
+  // Parts of a decode step's product for each thread.
+  private static final int TURNS = 4;
+
   // Work is split between threads at multiples of a cache line of floats.
   private static final int ALIGN = Kernels.ROW_GROUP;
 
@@ -156,11 +159,12 @@ public final class GemmaForward {
     int heads = config.numHeads();
     int kvHeads = config.numKvHeads();
     adapters.compress(l, a.h, Projection.QUERY, Projection.KEY, Projection.VALUE);
-    pool.run(
-        (part, parts) -> {
-          project(l, Projection.QUERY, a.h, n, a.q, part, parts);
-          project(l, Projection.KEY, a.h, n, a.k, part, parts);
-          project(l, Projection.VALUE, a.h, n, a.v, part, parts);
+    pool.turns(
+        parts(n),
+        (part, parts, member) -> {
+          project(l, Projection.QUERY, a.h, n, a.q, part, parts, member);
+          project(l, Projection.KEY, a.h, n, a.k, part, parts, member);
+          project(l, Projection.VALUE, a.h, n, a.v, part, parts, member);
         });
     rows(
         n,
@@ -176,7 +180,10 @@ public final class GemmaForward {
         });
     attend(l, batch, n);
     adapters.compress(l, a.attention, Projection.OUTPUT);
-    pool.run((part, parts) -> project(l, Projection.OUTPUT, a.attention, n, a.h, part, parts));
+    pool.turns(
+        parts(n),
+        (part, parts, member) ->
+            project(l, Projection.OUTPUT, a.attention, n, a.h, part, parts, member));
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
@@ -259,10 +266,11 @@ public final class GemmaForward {
   private void mlp(int l, int n) {
     int intermediate = config.intermediateSize();
     adapters.compress(l, a.h, Projection.GATE, Projection.UP);
-    pool.run(
-        (part, parts) -> {
-          project(l, Projection.GATE, a.h, n, a.gate, part, parts);
-          project(l, Projection.UP, a.h, n, a.up, part, parts);
+    pool.turns(
+        parts(n),
+        (part, parts, member) -> {
+          project(l, Projection.GATE, a.h, n, a.gate, part, parts, member);
+          project(l, Projection.UP, a.h, n, a.up, part, parts, member);
           int from = split(intermediate, part, parts, ALIGN);
           int to = split(intermediate, part + 1, parts, ALIGN);
           for (int i = 0; i < n; i++) {
@@ -270,7 +278,9 @@ public final class GemmaForward {
           }
         });
     adapters.compress(l, a.gate, Projection.DOWN);
-    pool.run((part, parts) -> project(l, Projection.DOWN, a.gate, n, a.h, part, parts));
+    pool.turns(
+        parts(n),
+        (part, parts, member) -> project(l, Projection.DOWN, a.gate, n, a.h, part, parts, member));
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
@@ -293,7 +303,10 @@ public final class GemmaForward {
       int count = targets.size();
       if (count == LOGIT_ROWS || (i == n - 1 && count > 0)) {
         float[] out = count == 1 ? targets.get(0) : logitRows(count * vocab);
-        pool.run((part, parts) -> matmul(weights.embedding(), a.h, count, out, part, parts));
+        pool.turns(
+            parts(count),
+            (part, parts, member) ->
+                matmul(weights.embedding(), a.h, count, out, part, parts, member));
         for (int j = 0; j < count && count > 1; j++) {
           System.arraycopy(out, j * vocab, targets.get(j), 0, vocab);
         }
@@ -310,20 +323,29 @@ public final class GemmaForward {
   }
 
   /** The part's share of y = W x, and of what adapters add to it. */
-  private void project(int l, Projection p, float[] x, int n, float[] y, int part, int parts) {
+  private void project(
+      int l, Projection p, float[] x, int n, float[] y, int part, int parts, int member) {
     Matrix w = weights.layers().get(l).matrix(p);
-    matmul(w, x, n, y, part, parts);
+    matmul(w, x, n, y, part, parts, member);
     int from = split(w.rows(), part, parts, ALIGN);
     int to = split(w.rows(), part + 1, parts, ALIGN);
-    adapters.expand(l, p, y, w.rows(), from, to, part);
+    adapters.expand(l, p, y, w.rows(), from, to, member);
   }
 
-  private void matmul(Matrix w, float[] x, int n, float[] y, int part, int parts) {
+  private void matmul(Matrix w, float[] x, int n, float[] y, int part, int parts, int member) {
     int from = split(w.rows(), part, parts, ALIGN);
     int to = split(w.rows(), part + 1, parts, ALIGN);
     if (from < to) {
-      kernels.matmul(w, from, to, x, n, y, w.rows(), scratch[part]);
+      kernels.matmul(w, from, to, x, n, y, w.rows(), scratch[member]);
     }
+  }
+
+  /**
+   * Parts of a product of n rows: some for each thread, so that none waits long for another, but
+   * not of many rows, whose layout each part makes anew.
+   */
+  private int parts(int n) {
+    return n == 1 ? TURNS * pool.size() : pool.size();
   }
 
   /** Runs a small job for each row, in the calling thread when there is only one. */

@@ -25,6 +25,46 @@ class WorkerPoolTest {
   }
 
   @Test
+  void eachTurnIsTakenOnceByOneMemberAtATime() {
+    for (int threads : new int[] {1, 2, 3}) {
+      try (WorkerPool pool = WorkerPool.start(threads, "test")) {
+        int[] plain = new int[7];
+        AtomicIntegerArray busy = new AtomicIntegerArray(threads);
+        for (int round = 0; round < 1000; round++) {
+          pool.turns(
+              7,
+              (part, parts, member) -> {
+                assertThat(parts).isEqualTo(7);
+                assertThat(busy.incrementAndGet(member)).isEqualTo(1);
+                plain[part]++;
+                busy.decrementAndGet(member);
+              });
+        }
+        assertThat(plain).containsOnly(1000);
+      }
+    }
+  }
+
+  @Test
+  void aMemberThatIsHeldUpTakesFewerTurns() {
+    try (WorkerPool pool = WorkerPool.start(2, "test")) {
+      AtomicInteger left = new AtomicInteger(9);
+      pool.turns(
+          10,
+          (part, parts, member) -> {
+            if (part == 0) {
+              while (left.get() > 0) { // until the other has taken all the rest
+                Thread.onSpinWait();
+              }
+            } else {
+              left.decrementAndGet();
+            }
+          });
+      assertThat(left.get()).isZero();
+    }
+  }
+
+  @Test
   void aFailingPartFailsTheCallAndLeavesThePoolUsable() {
     try (WorkerPool pool = WorkerPool.start(3, "test")) {
       for (int bad = 0; bad < 3; bad++) {
