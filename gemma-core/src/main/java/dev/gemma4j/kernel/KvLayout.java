@@ -45,8 +45,8 @@ public record KvLayout(Type type, int pageSize, int headDim, long keys, long val
 
   /** Stores the key and the value of one position, [headDim] from offset in both. */
   public void put(MemorySegment page, int slot, float[] key, float[] value, int offset) {
-    put(page, keys, slot, pageSize, pageSize * BLOCK, slot, key, offset);
-    put(page, values, slot * BLOCK, 1, pageSize * BLOCK, slot, value, offset);
+    put(page, keys, slot, pageSize, slot, key, offset);
+    put(page, values, slot * BLOCK, 1, slot, value, offset);
   }
 
   /** Reads back what {@link #put} stored, as rounded there. */
@@ -104,18 +104,11 @@ public record KvLayout(Type type, int pageSize, int headDim, long keys, long val
 
   /** A block's elements lie at a first index and then every {@code step}. */
   private void put(
-      MemorySegment page,
-      long at,
-      int first,
-      int step,
-      int blockStep,
-      int slot,
-      float[] x,
-      int offset) {
+      MemorySegment page, long at, int first, int step, int slot, float[] x, int offset) {
     for (int b = 0; b < blocks(headDim); b++) {
       int n = Math.min(BLOCK, headDim - b * BLOCK);
       int from = offset + b * BLOCK;
-      int to = first + b * blockStep;
+      int to = first + b * pageSize * BLOCK;
       switch (type) {
         case F32 -> {
           for (int i = 0; i < n; i++) {

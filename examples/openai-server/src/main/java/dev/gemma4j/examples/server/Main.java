@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
@@ -133,7 +134,7 @@ final class Main implements Callable<Integer> {
   }
 
   private ParameterException wrong(String found, String expected) {
-    CommandSpec own = java.util.Objects.requireNonNull(spec);
+    CommandSpec own = Objects.requireNonNull(spec);
     return new ParameterException(
         own.commandLine(), "--adapter: found " + found + ", expected " + expected);
   }
