@@ -84,6 +84,7 @@ public class SamplerBenchmark {
   @Param public Shape shape = Shape.PEAKED;
 
   private final SplittableRandom random = new SplittableRandom(1);
+  private Sampler sampler = Samplers.greedy();
   private final LogitsProcessor typical = LogitsProcessors.typical(0.9f);
   private float[] row = {};
   private float[] copy = {};
@@ -99,6 +100,7 @@ public class SamplerBenchmark {
       row[VOCAB_SIZE / 2] = 22; // a model that knows what follows
     }
     copy = row.clone();
+    sampler = way.sampler.newText();
   }
 
   @Benchmark
@@ -107,6 +109,6 @@ public class SamplerBenchmark {
       System.arraycopy(row, 0, copy, 0, row.length);
       typical.process(Logits.of(copy), NO_HISTORY);
     }
-    return way.sampler.sample(Logits.of(copy), random);
+    return sampler.sample(Logits.of(copy), random);
   }
 }

@@ -42,6 +42,13 @@ public final class WorkerPool implements AutoCloseable {
   private volatile @Nullable Throwable failure;
   private @Nullable Task task;
 
+  // Of a task that is run by turns, and of one that is split; the pool's own tasks are made once.
+  private final Task turns = this::takeTurns;
+  private final Task shares = this::takeShare;
+  private Turn turn = (part, parts, member) -> {};
+  private Range range = (from, to) -> {};
+  private int total;
+
   private WorkerPool(int threads) {
     workers = new Thread[threads - 1];
   }
@@ -96,10 +103,13 @@ public final class WorkerPool implements AutoCloseable {
 
   /** Runs {@code total} items, a run of neighbours in each member. */
   public void split(int total, Range task) {
-    run(
-        (part, parts) ->
-            task.run(
-                (int) ((long) total * part / parts), (int) ((long) total * (part + 1) / parts)));
+    range = task;
+    this.total = total;
+    run(shares);
+  }
+
+  private void takeShare(int part, int parts) {
+    range.run((int) ((long) total * part / parts), (int) ((long) total * (part + 1) / parts));
   }
 
   /**
@@ -107,15 +117,16 @@ public final class WorkerPool implements AutoCloseable {
    * takes fewer, instead of making the others wait. The parts begin in order.
    */
   public void turns(int parts, Turn task) {
+    turn = task;
+    total = parts;
     nextTurn.set(0);
-    run(
-        (member, members) -> {
-          for (int part = nextTurn.getAndIncrement();
-              part < parts;
-              part = nextTurn.getAndIncrement()) {
-            task.run(part, parts, member);
-          }
-        });
+    run(turns);
+  }
+
+  private void takeTurns(int member, int members) {
+    for (int part = nextTurn.getAndIncrement(); part < total; part = nextTurn.getAndIncrement()) {
+      turn.run(part, total, member);
+    }
   }
 
   private void awaitWorkers() {

@@ -49,6 +49,17 @@ final class AdapterPass {
   }
 
   void begin(Batch batch) {
+    groups = List.of();
+    total = 0;
+    for (int i = 0; i < batch.size(); i++) {
+      if (batch.row(i).cache().adapter() != null) {
+        group(batch);
+        return;
+      }
+    }
+  }
+
+  private void group(Batch batch) {
     Map<Adapter, List<Integer>> rows = new LinkedHashMap<>();
     for (int i = 0; i < batch.size(); i++) {
       Adapter adapter = batch.row(i).cache().adapter();
@@ -57,7 +68,6 @@ final class AdapterPass {
       }
     }
     groups = new ArrayList<>();
-    total = 0;
     for (Map.Entry<Adapter, List<Integer>> entry : rows.entrySet()) {
       groups.add(new Group(entry.getKey(), total, entry.getValue()));
       total += entry.getValue().size();
@@ -69,7 +79,10 @@ final class AdapterPass {
    *
    * @param x [rows of the batch, in]
    */
-  void compress(int layer, float[] x, Projection... projections) {
+  void compress(int layer, float[] x, Projection[] projections) {
+    if (total == 0) {
+      return;
+    }
     for (Group group : groups) {
       for (Projection p : projections) {
         LowRank update = group.adapter.of(layer, p);
@@ -79,7 +92,7 @@ final class AdapterPass {
     }
     if (total == 1) {
       compress(layer, x, projections, 0, 1, 0);
-    } else if (total > 1) {
+    } else {
       pool.run(
           (part, parts) ->
               compress(
@@ -118,6 +131,9 @@ final class AdapterPass {
    * @param y [rows of the batch, stride]
    */
   void expand(int layer, Projection p, float[] y, int stride, int from, int to, int part) {
+    if (total == 0) {
+      return;
+    }
     for (Group group : groups) {
       LowRank update = group.adapter.of(layer, p);
       if (update == null || from == to) {

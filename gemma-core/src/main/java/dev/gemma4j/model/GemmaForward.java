@@ -11,12 +11,12 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.IntConsumer;
-import java.util.function.IntFunction;
 
 /**
  * The forward pass of Gemma 1 (https://arxiv.org/abs/2403.08295) over a {@link Batch}: prefill,
  * decode and many sequences at once are the same code. One pass runs at a time, step by step, led
- * by the {@link Scheduler}.
+ * by the {@link Scheduler}. A step of decoding allocates nothing: what threads share of it is in
+ * fields, and their tasks are made once.
  *
  * <p>Shapes: n is the number of rows; activations are row-major.
  */
@@ -39,15 +39,39 @@ public final class GemmaForward {
   private final GemmaConfig config;
   private final Kernels kernels;
   private final WorkerPool pool;
-  private final Scratch[] scratch;
+  private final Scratch[] scratch; // of each member of the pool
+  private final Heads[] heads; // likewise
   private final AdapterPass adapters;
   private final float embeddingScale;
   private final float attentionScale;
   private final float[] inverseFrequencies; // [headDim / 2]
   private Activations a;
-  private Batch batch = new Batch(); // of the pass under way
-  private int nextLayer;
-  private float[] logitRows = new float[0]; // [rows that ask, vocab], when more than one does
+
+  // The pass under way.
+  private Batch batch = new Batch();
+  private int n; // rows
+  private int l; // the layer
+  private float[] normScale = new float[0];
+  private final List<float[]> targets = new ArrayList<>(); // of the next product of logits
+  private float[] logits = new float[0]; // what it computes, [targets, vocab]
+  private float[] logitRows = new float[0]; // where, when there is more than one target
+
+  private static final Projection[] QKV = {Projection.QUERY, Projection.KEY, Projection.VALUE};
+  private static final Projection[] OUTPUT = {Projection.OUTPUT};
+  private static final Projection[] GATE_UP = {Projection.GATE, Projection.UP};
+  private static final Projection[] DOWN = {Projection.DOWN};
+
+  private final IntConsumer normTask = this::norm;
+  private final WorkerPool.Turn qkvTask = this::qkv;
+  private final IntConsumer ropeAndStoreTask = this::ropeAndStore;
+  private final WorkerPool.Task wholeHeadsTask = this::wholeHeads;
+  private final WorkerPool.Task scoresTask = this::scores;
+  private final WorkerPool.Task softmaxTask = this::softmax;
+  private final WorkerPool.Task mixValuesTask = this::mixValues;
+  private final WorkerPool.Turn outputTask = this::output;
+  private final WorkerPool.Turn gateAndUpTask = this::gateAndUp;
+  private final WorkerPool.Turn downTask = this::down;
+  private final WorkerPool.Turn logitsTask = this::logits;
 
   /** The buffers of a pass of up to {@code rows} rows. */
   private static final class Activations {
@@ -84,8 +108,10 @@ public final class GemmaForward {
     this.kernels = kernels;
     this.pool = pool;
     this.scratch = new Scratch[pool.size()];
+    this.heads = new Heads[scratch.length];
     for (int i = 0; i < scratch.length; i++) {
       scratch[i] = new Scratch();
+      heads[i] = new Heads(scratch[i]);
     }
     this.adapters = new AdapterPass(kernels, pool, scratch);
     this.embeddingScale = (float) Math.sqrt(config.hiddenSize());
@@ -100,17 +126,18 @@ public final class GemmaForward {
 
   /** Begins a pass, which replaces one that has not ended. */
   public void begin(Batch newBatch) {
-    int n = newBatch.size();
-    if (n > MAX_ROWS) {
-      throw new IllegalArgumentException(n + " rows, at most " + MAX_ROWS);
+    int rows = newBatch.size();
+    if (rows > MAX_ROWS) {
+      throw new IllegalArgumentException(rows + " rows, at most " + MAX_ROWS);
     }
-    if (a.rows < n) {
-      a = new Activations(config, n);
+    if (a.rows < rows) {
+      a = new Activations(config, rows);
     }
     batch = newBatch;
-    nextLayer = 0;
+    n = rows;
+    l = 0;
     adapters.begin(newBatch);
-    embed(newBatch, n);
+    embed();
   }
 
   /**
@@ -120,21 +147,20 @@ public final class GemmaForward {
    * @return whether steps are left
    */
   public boolean advance() {
-    int n = batch.size();
-    int l = nextLayer++;
     if (l == weights.layers().size()) {
-      logits(batch, n);
+      logits();
       return false;
     }
     Weights.Layer layer = weights.layers().get(l);
-    rmsNorm(layer.attentionNorm(), n);
-    attention(l, batch, n); // x += Wo softmax(q kᵀ / √headDim) v
-    rmsNorm(layer.mlpNorm(), n);
-    mlp(l, n); // x += Wdown (gelu(Wgate h) ⊙ Wup h)
+    rmsNorm(layer.attentionNorm());
+    attention(); // x += Wo softmax(q kᵀ / √headDim) v
+    rmsNorm(layer.mlpNorm());
+    mlp(); // x += Wdown (gelu(Wgate h) ⊙ Wup h)
+    l++;
     return true;
   }
 
-  private void embed(Batch batch, int n) {
+  private void embed() {
     int half = config.headDim() / 2;
     for (int i = 0; i < n; i++) {
       Row row = batch.row(i);
@@ -148,93 +174,118 @@ public final class GemmaForward {
   }
 
   /** h = rmsNorm(x). */
-  private void rmsNorm(float[] scale, int n) {
-    int hidden = config.hiddenSize();
-    rows(n, i -> kernels.rmsNorm(a.x, i * hidden, scale, config.rmsNormEps(), a.h, i * hidden));
+  private void rmsNorm(float[] scale) {
+    normScale = scale;
+    rows(normTask);
   }
 
-  private void attention(int l, Batch batch, int n) {
+  private void norm(int i) {
+    int at = i * config.hiddenSize();
+    kernels.rmsNorm(a.x, at, normScale, config.rmsNormEps(), a.h, at);
+  }
+
+  private void attention() {
+    adapters.compress(l, a.h, QKV);
+    pool.turns(parts(n), qkvTask);
+    rows(ropeAndStoreTask);
+    attend();
+    adapters.compress(l, a.attention, OUTPUT);
+    pool.turns(parts(n), outputTask);
+    kernels.add(a.x, a.h, 0, n * config.hiddenSize());
+  }
+
+  /** q = Wq h, k = Wk h, v = Wv h. */
+  private void qkv(int part, int parts, int member) {
+    project(Projection.QUERY, a.h, a.q, part, parts, member);
+    project(Projection.KEY, a.h, a.k, part, parts, member);
+    project(Projection.VALUE, a.h, a.v, part, parts, member);
+  }
+
+  /** Turns a row's queries and keys by its position, and stores its keys and values. */
+  private void ropeAndStore(int i) {
     int headDim = config.headDim();
     int half = headDim / 2;
     int heads = config.numHeads();
     int kvHeads = config.numKvHeads();
-    adapters.compress(l, a.h, Projection.QUERY, Projection.KEY, Projection.VALUE);
-    pool.turns(
-        parts(n),
-        (part, parts, member) -> {
-          project(l, Projection.QUERY, a.h, n, a.q, part, parts, member);
-          project(l, Projection.KEY, a.h, n, a.k, part, parts, member);
-          project(l, Projection.VALUE, a.h, n, a.v, part, parts, member);
-        });
-    rows(
-        n,
-        i -> {
-          for (int head = 0; head < heads; head++) {
-            Kernels.rope(a.q, (i * heads + head) * headDim, headDim, a.cos, a.sin, i * half);
-          }
-          for (int head = 0; head < kvHeads; head++) {
-            Kernels.rope(a.k, (i * kvHeads + head) * headDim, headDim, a.cos, a.sin, i * half);
-          }
-          Row row = batch.row(i);
-          row.cache().put(l, row.position(), a.k, a.v, i * kvHeads * headDim);
-        });
-    attend(l, batch, n);
-    adapters.compress(l, a.attention, Projection.OUTPUT);
-    pool.turns(
-        parts(n),
-        (part, parts, member) ->
-            project(l, Projection.OUTPUT, a.attention, n, a.h, part, parts, member));
-    kernels.add(a.x, a.h, 0, n * config.hiddenSize());
+    for (int head = 0; head < heads; head++) {
+      Kernels.rope(a.q, (i * heads + head) * headDim, headDim, a.cos, a.sin, i * half);
+    }
+    for (int head = 0; head < kvHeads; head++) {
+      Kernels.rope(a.k, (i * kvHeads + head) * headDim, headDim, a.cos, a.sin, i * half);
+    }
+    Row row = batch.row(i);
+    row.cache().put(l, row.position(), a.k, a.v, i * kvHeads * headDim);
   }
 
   /** attention = softmax(q Kᵀ / √headDim) V, for each row and each KV head. */
-  private void attend(int l, Batch batch, int n) {
-    int kvHeads = config.numKvHeads();
-    int total = n * kvHeads;
+  private void attend() {
+    int total = n * config.numKvHeads();
     if (total % pool.size() == 0 || total >= 4 * pool.size()) {
-      pool.run(
-          (part, parts) -> {
-            int to = split(total, part + 1, parts, 1);
-            for (int i = split(total, part, parts, 1); i < to; i++) {
-              Heads heads = new Heads(l, batch.row(i / kvHeads), i, scratch[part]::scores);
-              heads.scores(0, 1, scratch[part]);
-              heads.softmax(0, 1);
-              heads.mixValues(0, 1, scratch[part]);
-            }
-          });
+      pool.run(wholeHeadsTask);
       return;
     }
     // Too few to keep all threads busy: each takes some positions, then some heads, then some
     // dimensions, so that none reads what another does.
     for (int i = 0; i < total; i++) {
-      Heads heads = new Heads(l, batch.row(i / kvHeads), i, scratch[0]::scores);
-      pool.run((part, parts) -> heads.scores(part, parts, scratch[part]));
-      pool.run(heads::softmax);
-      pool.run((part, parts) -> heads.mixValues(part, parts, scratch[part]));
+      heads[0].select(i);
+      pool.run(scoresTask);
+      pool.run(softmaxTask);
+      pool.run(mixValuesTask);
     }
+  }
+
+  private void wholeHeads(int part, int parts) {
+    int total = n * config.numKvHeads();
+    int to = split(total, part + 1, parts, 1);
+    for (int i = split(total, part, parts, 1); i < to; i++) {
+      heads[part].select(i);
+      heads[part].scores(0, 1, scratch[part]);
+      heads[part].softmax(0, 1);
+      heads[part].mixValues(0, 1, scratch[part]);
+    }
+  }
+
+  private void scores(int part, int parts) {
+    heads[0].scores(part, parts, scratch[part]);
+  }
+
+  private void softmax(int part, int parts) {
+    heads[0].softmax(part, parts);
+  }
+
+  private void mixValues(int part, int parts) {
+    heads[0].mixValues(part, parts, scratch[part]);
   }
 
   /** The query heads of a row that share a KV head. */
   private final class Heads {
+    private final Scratch buffers;
     private final int count = config.numHeads() / config.numKvHeads();
     private final int headDim = config.headDim();
-    private final KvLayout layout;
-    private final MemorySegment[] pages;
-    private final int length;
-    private final int usedPages;
-    private final int stride;
-    private final int at;
-    private final float[] weights; // [count, stride]
+    private KvLayout layout;
+    private MemorySegment[] pages = {};
+    private int length;
+    private int usedPages;
+    private int stride;
+    private int at;
+    private float[] weights = {}; // [count, stride]
 
-    /** Number {@code i} of all rows' KV heads. */
-    Heads(int l, Row row, int i, IntFunction<float[]> buffer) {
-      layout = row.cache().layout(l, i % config.numKvHeads());
+    Heads(Scratch buffers) {
+      this.buffers = buffers;
+      this.layout = new KvLayout(KvLayout.Type.F32, KvCache.PAGE_SIZE, headDim, 0, 0);
+    }
+
+    /** Makes it those of number {@code i} of all rows' KV heads. */
+    void select(int i) {
+      int kvHeads = config.numKvHeads();
+      Row row = batch.row(i / kvHeads);
+      layout = row.cache().layout(l, i % kvHeads);
       pages = row.cache().segments();
       length = row.position() + 1;
       usedPages = (length + layout.pageSize() - 1) / layout.pageSize();
       stride = usedPages * layout.pageSize();
       at = i * count * headDim;
-      weights = buffer.apply(count * stride);
+      weights = buffers.scores(count * stride);
     }
 
     /** weights = q Kᵀ, the part's share of the positions. */
@@ -263,32 +314,41 @@ public final class GemmaForward {
     }
   }
 
-  private void mlp(int l, int n) {
-    int intermediate = config.intermediateSize();
-    adapters.compress(l, a.h, Projection.GATE, Projection.UP);
-    pool.turns(
-        parts(n),
-        (part, parts, member) -> {
-          project(l, Projection.GATE, a.h, n, a.gate, part, parts, member);
-          project(l, Projection.UP, a.h, n, a.up, part, parts, member);
-          int from = split(intermediate, part, parts, ALIGN);
-          int to = split(intermediate, part + 1, parts, ALIGN);
-          for (int i = 0; i < n; i++) {
-            kernels.geglu(a.gate, a.up, i * intermediate + from, to - from);
-          }
-        });
-    adapters.compress(l, a.gate, Projection.DOWN);
-    pool.turns(
-        parts(n),
-        (part, parts, member) -> project(l, Projection.DOWN, a.gate, n, a.h, part, parts, member));
+  private void mlp() {
+    adapters.compress(l, a.h, GATE_UP);
+    pool.turns(parts(n), gateAndUpTask);
+    adapters.compress(l, a.gate, DOWN);
+    pool.turns(parts(n), downTask);
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
+  /** gate = gelu(Wgate h) ⊙ Wup h. */
+  private void gateAndUp(int part, int parts, int member) {
+    project(Projection.GATE, a.h, a.gate, part, parts, member);
+    project(Projection.UP, a.h, a.up, part, parts, member);
+    int intermediate = config.intermediateSize();
+    int from = split(intermediate, part, parts, ALIGN);
+    int to = split(intermediate, part + 1, parts, ALIGN);
+    for (int i = 0; i < n; i++) {
+      kernels.geglu(a.gate, a.up, i * intermediate + from, to - from);
+    }
+  }
+
+  /** h = Wo attention. */
+  private void output(int part, int parts, int member) {
+    project(Projection.OUTPUT, a.attention, a.h, part, parts, member);
+  }
+
+  /** h = Wdown gate. */
+  private void down(int part, int parts, int member) {
+    project(Projection.DOWN, a.gate, a.h, part, parts, member);
+  }
+
   /** logits = embedding · rmsNorm(x), only for the rows that ask, up to 32 in one product. */
-  private void logits(Batch batch, int n) {
+  private void logits() {
     int hidden = config.hiddenSize();
     int vocab = config.vocabSize();
-    List<float[]> targets = new ArrayList<>();
+    targets.clear();
     for (int i = 0; i < n; i++) {
       float[] state = batch.row(i).hidden();
       if (state != null) {
@@ -302,17 +362,18 @@ public final class GemmaForward {
       }
       int count = targets.size();
       if (count == LOGIT_ROWS || (i == n - 1 && count > 0)) {
-        float[] out = count == 1 ? targets.get(0) : logitRows(count * vocab);
-        pool.turns(
-            parts(count),
-            (part, parts, member) ->
-                matmul(weights.embedding(), a.h, count, out, part, parts, member));
+        logits = count == 1 ? targets.get(0) : logitRows(count * vocab);
+        pool.turns(parts(count), logitsTask);
         for (int j = 0; j < count && count > 1; j++) {
-          System.arraycopy(out, j * vocab, targets.get(j), 0, vocab);
+          System.arraycopy(logits, j * vocab, targets.get(j), 0, vocab);
         }
         targets.clear();
       }
     }
+  }
+
+  private void logits(int part, int parts, int member) {
+    matmul(weights.embedding(), a.h, targets.size(), logits, part, parts, member);
   }
 
   private float[] logitRows(int size) {
@@ -323,8 +384,7 @@ public final class GemmaForward {
   }
 
   /** The part's share of y = W x, and of what adapters add to it. */
-  private void project(
-      int l, Projection p, float[] x, int n, float[] y, int part, int parts, int member) {
+  private void project(Projection p, float[] x, float[] y, int part, int parts, int member) {
     Matrix w = weights.layers().get(l).matrix(p);
     matmul(w, x, n, y, part, parts, member);
     int from = split(w.rows(), part, parts, ALIGN);
@@ -332,24 +392,24 @@ public final class GemmaForward {
     adapters.expand(l, p, y, w.rows(), from, to, member);
   }
 
-  private void matmul(Matrix w, float[] x, int n, float[] y, int part, int parts, int member) {
+  private void matmul(Matrix w, float[] x, int rows, float[] y, int part, int parts, int member) {
     int from = split(w.rows(), part, parts, ALIGN);
     int to = split(w.rows(), part + 1, parts, ALIGN);
     if (from < to) {
-      kernels.matmul(w, from, to, x, n, y, w.rows(), scratch[member]);
+      kernels.matmul(w, from, to, x, rows, y, w.rows(), scratch[member]);
     }
   }
 
   /**
-   * Parts of a product of n rows: some for each thread, so that none waits long for another, but
-   * not of many rows, whose layout each part makes anew.
+   * Parts of a product of so many rows: some for each thread, so that none waits long for another,
+   * but not of many rows, whose layout each part makes anew.
    */
-  private int parts(int n) {
-    return n == 1 ? TURNS * pool.size() : pool.size();
+  private int parts(int rows) {
+    return rows == 1 ? TURNS * pool.size() : pool.size();
   }
 
   /** Runs a small job for each row, in the calling thread when there is only one. */
-  private void rows(int n, IntConsumer job) {
+  private void rows(IntConsumer job) {
     if (n == 1) {
       job.accept(0);
       return;

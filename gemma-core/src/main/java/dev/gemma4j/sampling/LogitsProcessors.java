@@ -117,7 +117,7 @@ public final class LogitsProcessors {
   private static void keepTypical(Logits logits, float mass) {
     float[] logs = logits.logSoftmax();
     double entropy = Softmax.entropy(logs);
-    Nucleus nucleus = new Nucleus(logs, -entropy, 0, 1, 0);
+    Nucleus nucleus = new Nucleus().rank(logs, -entropy, 0, 1, 0);
     Nucleus.Cut cut = nucleus.reach(mass);
     for (int id = 0; id < logs.length; id++) {
       if (cut == null || !nucleus.contains(cut, id)) {

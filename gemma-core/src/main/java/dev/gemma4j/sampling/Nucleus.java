@@ -7,7 +7,8 @@ import org.jspecify.annotations.Nullable;
  * Tokens ranked by how near their logits are to a centre, among equals the lower id first, and how
  * far the ranks must go for a share of the probability. Nothing is sorted: the mass by distance
  * tells where the wanted rank lies, and only what lies there is looked at closer, which takes time
- * in proportion to the vocabulary even when all logits are equal.
+ * in proportion to the vocabulary even when all logits are equal. It may be used again and again,
+ * and keeps its tables.
  *
  * <p>Sums are those of the ranks in order but for their rounding, 1e-13 of them.
  */
@@ -18,45 +19,90 @@ final class Nucleus {
   /** A mass of which nothing is lost when no token counts with less. */
   private static final double NOTHING = Math.exp(-700);
 
-  private final float[] x;
-  private final double center;
-  private final float max;
-  private final double scale;
-  private final double leastLog;
+  /** Of this many tokens, one must count for a vectorised exponential of all to be faster. */
+  private static final int FEW = 8;
+
   private final double[] masses = new double[BUCKETS]; // by distance; the last is open
   private final int[] sizes = new int[BUCKETS];
+  private final double[] inner = new double[BUCKETS]; // of a part of a bucket
+  private final double[] p = new double[Softmax.LANES];
+  private final double[] sums = new double[Softmax.LANES];
+  private float[] x = {};
+  private double center;
+  private float max;
+  private double scale;
+  private double leastLog;
+  private int[] counting = {}; // ids of the tokens that count
+  private int count;
   private double total;
+  private int[] ids = {}; // of a bucket's tokens
+  private double[] idMasses = {};
 
   /** The last token of a share in the order of the ranks, and what all up to it have together. */
   record Cut(int id, double distance, double mass) {}
 
   /**
+   * Ranks the tokens of a row, which must not change meanwhile.
+   *
    * @param x logits, of which negative infinity means impossible
    * @param center what the first rank is nearest to
    * @param max the largest logit; a token's mass is {@code exp((x - max) * scale)}
    * @param least the least mass of a token; those of less are as impossible as those of nothing
    */
-  Nucleus(float[] x, double center, float max, double scale, double least) {
+  Nucleus rank(float[] x, double center, float max, double scale, double least) {
     this.x = x;
     this.center = center;
     this.max = max;
     this.scale = scale;
-    this.leastLog = Math.log(Math.max(least, NOTHING));
-    double[] p = new double[Softmax.LANES];
+    leastLog = Math.log(least > NOTHING ? least : NOTHING);
+    Arrays.fill(masses, 0);
+    Arrays.fill(sizes, 0);
+    count = 0;
     for (int at = 0; at < x.length; at += Softmax.LANES) {
-      int count = Math.min(Softmax.LANES, x.length - at);
-      Softmax.exponentials(x, at, count, max, scale, p);
-      for (int i = 0; i < count; i++) {
-        if (!((x[at + i] - max) * scale < leastLog)) { // so that what is no number spoils the total
-          int bucket = bucket(distance(at + i));
-          masses[bucket] += p[i];
-          sizes[bucket]++;
+      int n = Math.min(Softmax.LANES, x.length - at);
+      if (counting.length < count + n) {
+        counting = Arrays.copyOf(counting, Math.max(count + n, 2 * count));
+      }
+      int first = count;
+      gather(at, at + n);
+      if (count - first > n / FEW) {
+        Softmax.exponentials(x, at, n, max, scale, p);
+        for (int i = first; i < count; i++) {
+          add(counting[i], p[counting[i] - at]);
+        }
+      } else {
+        for (int i = first; i < count; i++) {
+          add(counting[i], mass(counting[i]));
         }
       }
     }
+    total = 0;
     for (double mass : masses) {
       total += mass;
     }
+    return this;
+  }
+
+  /** The mass of all tokens of a row, before they are ranked: as {@link Softmax#sum}. */
+  double sum(float[] x, float max, double scale) {
+    return Softmax.sum(x, max, scale, sums, p);
+  }
+
+  /** Finds the ids in [from, to) that count, without a jump that the processor would guess. */
+  private void gather(int from, int to) {
+    int size = count;
+    for (int id = from; id < to; id++) {
+      counting[size] = id;
+      // so that what is no number spoils the total
+      size += (x[id] - max) * scale < leastLog ? 0 : 1;
+    }
+    count = size;
+  }
+
+  private void add(int id, double mass) {
+    int bucket = bucket(distance(id));
+    masses[bucket] += mass;
+    sizes[bucket]++;
   }
 
   /** The mass of all tokens that count. */
@@ -100,23 +146,23 @@ final class Nucleus {
     if (bucket == BUCKETS) {
       return null;
     }
-    int[] ids = new int[sizes[bucket]];
-    double[] p = new double[ids.length];
+    if (ids.length < sizes[bucket]) {
+      ids = new int[sizes[bucket]];
+      idMasses = new double[ids.length];
+    }
     int size = 0;
-    for (int id = 0; id < x.length && size < ids.length; id++) {
+    for (int i = 0; i < count && size < sizes[bucket]; i++) {
+      int id = counting[i];
       if (bucket(distance(id)) == bucket && (x[id] - max) * scale >= leastLog) {
+        idMasses[size] = mass(id);
         ids[size++] = id;
       }
     }
-    for (int i = 0; i < size; i++) {
-      p[i] = mass(ids[i]);
-    }
-    return size == 0 ? null : reach(ids, p, size, target, before);
+    return size == 0 ? null : reach(size, target, before);
   }
 
-  /** The same among some tokens, by ascending id, before which so much mass lies. */
-  private Cut reach(int[] ids, double[] p, int size, double target, double before) {
-    double[] inner = new double[BUCKETS];
+  /** The same among the first ids, which ascend, before which so much mass lies. */
+  private Cut reach(int size, double target, double before) {
     while (true) {
       double low = Double.POSITIVE_INFINITY;
       double high = 0;
@@ -126,9 +172,9 @@ final class Nucleus {
       }
       if (low == high) {
         int last = 0;
-        double held = before + p[0];
+        double held = before + idMasses[0];
         while (held < target && last < size - 1) {
-          held += p[++last];
+          held += idMasses[++last];
         }
         return new Cut(ids[last], low, held);
       }
@@ -137,7 +183,7 @@ final class Nucleus {
       double width = (high - low) / BUCKETS;
       Arrays.fill(inner, 0);
       for (int i = 0; i < size; i++) {
-        inner[inner(ids[i], low, width)] += p[i];
+        inner[inner(ids[i], low, width)] += idMasses[i];
       }
       int bucket = -1;
       double held = before;
@@ -152,7 +198,7 @@ final class Nucleus {
       for (int i = 0; i < size; i++) {
         if (inner(ids[i], low, width) == bucket) {
           ids[kept] = ids[i];
-          p[kept++] = p[i];
+          idMasses[kept++] = idMasses[i];
         }
       }
       size = kept;

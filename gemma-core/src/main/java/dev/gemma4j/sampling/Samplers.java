@@ -4,7 +4,10 @@ import java.util.Arrays;
 import java.util.random.RandomGenerator;
 import org.jspecify.annotations.Nullable;
 
-/** The usual samplers. All but {@link #mirostat} are immutable and safe to share. */
+/**
+ * The usual samplers. All but {@link #mirostat} are immutable and safe to share; what their {@link
+ * Sampler#newText} returns serves one text, whose tokens share its tables.
+ */
 public final class Samplers {
   private Samplers() {}
 
@@ -52,9 +55,27 @@ public final class Samplers {
     check(topK >= 0, "topK", "0 or more", topK);
     check(topP > 0 && topP <= 1, "topP", "in (0, 1]", topP);
     check(minP >= 0 && minP < 1, "minP", "in [0, 1)", minP);
-    return temperature == 0
-        ? greedy()
-        : (logits, random) -> sample(logits, random, temperature, topK, topP, minP);
+    return temperature == 0 ? greedy() : new Usual(temperature, topK, topP, minP, null);
+  }
+
+  /**
+   * Of {@link #of}.
+   *
+   * @param nucleus that of one text, or null for a new one at each token
+   */
+  private record Usual(
+      float temperature, int topK, float topP, float minP, @Nullable Nucleus nucleus)
+      implements Sampler {
+    @Override
+    public int sample(Logits logits, RandomGenerator random) {
+      Nucleus tables = nucleus == null ? new Nucleus() : nucleus;
+      return Samplers.sample(logits, random, temperature, topK, topP, minP, tables);
+    }
+
+    @Override
+    public Sampler newText() {
+      return new Usual(temperature, topK, topP, minP, new Nucleus());
+    }
   }
 
   /**
@@ -126,7 +147,13 @@ public final class Samplers {
   }
 
   private static int sample(
-      Logits logits, RandomGenerator random, float temperature, int topK, float topP, float minP) {
+      Logits logits,
+      RandomGenerator random,
+      float temperature,
+      int topK,
+      float topP,
+      float minP,
+      Nucleus tables) {
     int n = logits.size();
     float max = logits.get(logits.argmax());
     if (!(Math.abs(max) <= Float.MAX_VALUE)) {
@@ -134,10 +161,10 @@ public final class Samplers {
     }
     double invT = 1.0 / temperature;
     if (topK == 0 && topP == 1 && minP == 0) {
-      return walk(logits, max, invT, random);
+      return walk(tables, logits, max, invT, random);
     }
     if (topK == 0) {
-      return nucleus(logits.values(), max, invT, topP, minP, random);
+      return nucleus(tables, logits.values(), max, invT, topP, minP, random);
     }
     // What min-p surely excludes is left out before anything is sorted; but it still counts in the
     // mass of the top k of which top-p takes its share.
@@ -150,16 +177,25 @@ public final class Samplers {
 
   /** Top-p and min-p of all tokens, which may keep nearly all: nothing is sorted. */
   private static int nucleus(
-      float[] logits, float max, double invT, float topP, float minP, RandomGenerator random) {
+      Nucleus nucleus,
+      float[] logits,
+      float max,
+      double invT,
+      float topP,
+      float minP,
+      RandomGenerator random) {
     if (topP < 1) {
-      Nucleus nucleus = new Nucleus(logits, max, max, invT, 0);
-      Nucleus.@Nullable Cut cut = nucleus.reach(topP * nucleus.total());
+      double total = nucleus.sum(logits, max, invT);
+      // All tokens of less have half of what top-p leaves out at most, so they are left out.
+      double least = (1 - (double) topP) / 2 * total / logits.length;
+      nucleus.rank(logits, max, max, invT, least);
+      Nucleus.@Nullable Cut cut = nucleus.reach(topP * total);
       if (cut != null && (minP == 0 || nucleus.mass(cut.id()) >= minP)) {
         int id = draw(nucleus, cut.mass(), random);
         return nucleus.contains(cut, id) ? id : cut.id(); // rounding may go one further
       }
     }
-    Nucleus nucleus = new Nucleus(logits, max, max, invT, minP); // min-p goes less far than top-p
+    nucleus.rank(logits, max, max, invT, minP); // min-p goes less far than top-p
     return draw(nucleus, nucleus.total(), random);
   }
 
@@ -173,8 +209,9 @@ public final class Samplers {
   }
 
   /** Draws from the full distribution without storing it. */
-  private static int walk(Logits logits, float max, double invT, RandomGenerator random) {
-    double sum = Softmax.sum(logits.values(), max, invT);
+  private static int walk(
+      Nucleus tables, Logits logits, float max, double invT, RandomGenerator random) {
+    double sum = tables.sum(logits.values(), max, invT);
     double left = random.nextDouble() * sum;
     int last = 0;
     for (int i = 0; i < logits.size(); i++) {

@@ -1,5 +1,7 @@
 package dev.gemma4j.sampling;
 
+import java.util.Arrays;
+
 /**
  * Sums over exponentials of whole rows of logits, in loops that the JIT vectorises: a quarter of a
  * million calls of {@link Math#exp} take longer than a small model takes for a token.
@@ -15,8 +17,12 @@ final class Softmax {
 
   /** The sum of {@code exp((x - max) * scale)}, none of which may be above 1, to 1e-13 of it. */
   static double sum(float[] x, float max, double scale) {
-    double[] sums = new double[LANES];
-    double[] p = new double[LANES];
+    return sum(x, max, scale, new double[LANES], new double[LANES]);
+  }
+
+  /** The same in the caller's buffers of {@value #LANES}. */
+  static double sum(float[] x, float max, double scale, double[] sums, double[] p) {
+    Arrays.fill(sums, 0);
     int whole = x.length - x.length % LANES;
     for (int at = 0; at < whole; at += LANES) {
       roots(x, at, max, scale, p);

@@ -99,19 +99,21 @@ class NucleusTest {
   @ValueSource(ints = {1, 2, 7, 511, 512, 513, 3000})
   void drawsAreThoseOfTheSortedRow(int n) {
     Random random = new Random(3);
-    for (float[] row : rows(n)) {
-      int[] order = best(row);
-      for (float[] limits :
-          new float[][] {
-            {0.9f, 0}, {0.37f, 0}, {0.999f, 0}, {1e-6f, 0}, {1, 0.1f}, {0.8f, 0.03f}
-          }) {
-        for (float t : new float[] {1, 0.21f, 9}) {
-          Sampler sampler = Samplers.of(t, 0, limits[0], limits[1]);
+    for (float[] limits :
+        new float[][] {{0.9f, 0}, {0.37f, 0}, {0.999f, 0}, {1e-6f, 0}, {1, 0.1f}, {0.8f, 0.03f}}) {
+      for (float t : new float[] {1, 0.21f, 9}) {
+        Sampler shared = Samplers.of(t, 0, limits[0], limits[1]);
+        Sampler text = shared.newText(); // which keeps its tables from row to row
+        for (float[] row : rows(n)) {
+          int[] order = best(row);
           for (double u :
               new double[] {0, random.nextDouble(), random.nextDouble(), Math.nextDown(1.0)}) {
-            assertThat(sampler.sample(Logits.of(row.clone()), always(u)))
-                .as("n=%d t=%s limits=%s u=%s", n, t, Arrays.toString(limits), u)
-                .isEqualTo(draw(row, order, t, limits[0], limits[1], u));
+            int expected = draw(row, order, t, limits[0], limits[1], u);
+            for (Sampler sampler : List.of(shared, text)) {
+              assertThat(sampler.sample(Logits.of(row.clone()), always(u)))
+                  .as("n=%d t=%s limits=%s u=%s", n, t, Arrays.toString(limits), u)
+                  .isEqualTo(expected);
+            }
           }
         }
       }
@@ -162,7 +164,7 @@ class NucleusTest {
   void theLastOfEqualsIsThatOfTheHighestId() {
     float[] equal = new float[256_000];
     Arrays.fill(equal, -3);
-    Nucleus nucleus = new Nucleus(equal, -3, -3, 1, 0);
+    Nucleus nucleus = new Nucleus().rank(equal, -3, -3, 1, 0);
     assertThat(nucleus.total()).isEqualTo(256_000);
     assertThat(nucleus.reach(64_000)).isEqualTo(new Nucleus.Cut(63_999, 0, 64_000));
     assertThat(nucleus.reach(63_999.5)).isEqualTo(new Nucleus.Cut(63_999, 0, 64_000));
@@ -178,8 +180,8 @@ class NucleusTest {
 
   @Test
   void thereIsNoRankWithoutAPossibleToken() {
-    assertThat(new Nucleus(new float[] {NO, NO}, 0, 0, 1, 0).reach(0.5)).isNull();
+    assertThat(new Nucleus().rank(new float[] {NO, NO}, 0, 0, 1, 0).reach(0.5)).isNull();
     float nan = Float.NaN;
-    assertThat(new Nucleus(new float[] {nan, nan}, 0, 0, 1, 0).reach(0.5)).isNull();
+    assertThat(new Nucleus().rank(new float[] {nan, nan}, 0, 0, 1, 0).reach(0.5)).isNull();
   }
 }
