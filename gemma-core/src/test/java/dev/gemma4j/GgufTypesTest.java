@@ -2,10 +2,20 @@ package dev.gemma4j;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.gemma4j.kernel.KernelProvider;
+import dev.gemma4j.kernel.Kernels;
+import dev.gemma4j.kernel.WorkerPool;
+import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Weights;
+import dev.gemma4j.model.WeightsBuilder;
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Random;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -48,6 +58,45 @@ class GgufTypesTest {
     for (KernelType kernels : Goldens.kernels()) {
       float[] found = logits(file, kernels, held, ids);
       ForwardGoldenTest.assertClose(found, expected, type + " " + kernels);
+    }
+  }
+
+  /** What is converted on the way to the layout of the kernels is freed. */
+  @ParameterizedTest
+  @CsvSource({"Q5_0, 6", "Q5_1, 7", "IQ4_NL, 20", "MXFP4, 39"})
+  void weightsAreHeldOnce(TensorType type, int number) throws IOException {
+    Path file = dir.resolve("typed.gguf");
+    TinyGguf.write(type, number, file, dir.resolve("floats.gguf"));
+    for (Kernels kernels : List.of(KernelProvider.scalar(), KernelProvider.best())) {
+      try (Checkpoint checkpoint = Checkpoint.open(file);
+          WorkerPool pool = WorkerPool.start(2, "test");
+          CountingArena arena = new CountingArena()) {
+        Weights weights =
+            new WeightsBuilder(checkpoint, null, null, false, kernels, arena, pool)
+                .build((done, total) -> {});
+        assertThat(arena.bytes.get()).isEqualTo(weights.bytesPerStep());
+      }
+    }
+  }
+
+  private static final class CountingArena implements Arena {
+    private final Arena arena = Arena.ofShared();
+    final AtomicLong bytes = new AtomicLong();
+
+    @Override
+    public MemorySegment allocate(long byteSize, long byteAlignment) {
+      bytes.addAndGet(byteSize);
+      return arena.allocate(byteSize, byteAlignment);
+    }
+
+    @Override
+    public MemorySegment.Scope scope() {
+      return arena.scope();
+    }
+
+    @Override
+    public void close() {
+      arena.close();
     }
   }
 

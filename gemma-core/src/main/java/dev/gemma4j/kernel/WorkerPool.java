@@ -7,7 +7,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * A fixed team of threads that runs one task at a time, each member its own part; the caller is
  * member 0. A forward pass has about five such tasks per layer, so members spin for a moment
- * between two tasks before they park.
+ * between two tasks before they park. A pool of one member has no thread and keeps nothing: any
+ * number of threads may call it at the same time.
  */
 public final class WorkerPool implements AutoCloseable {
   /** One member's share of a task. */
@@ -103,6 +104,10 @@ public final class WorkerPool implements AutoCloseable {
 
   /** Runs {@code total} items, a run of neighbours in each member. */
   public void split(int total, Range task) {
+    if (workers.length == 0) {
+      task.run(0, total);
+      return;
+    }
     range = task;
     this.total = total;
     run(shares);
@@ -117,6 +122,12 @@ public final class WorkerPool implements AutoCloseable {
    * takes fewer, instead of making the others wait. The parts begin in order.
    */
   public void turns(int parts, Turn task) {
+    if (workers.length == 0) {
+      for (int part = 0; part < parts; part++) {
+        task.run(part, parts, 0);
+      }
+      return;
+    }
     turn = task;
     total = parts;
     nextTurn.set(0);

@@ -11,6 +11,7 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Function;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
@@ -35,17 +36,21 @@ public final class WeightConverter {
    * that loses nothing to speak of. Q5_0, IQ4_NL and MXFP4 become Q8_0 with the same integers and
    * scales. All others have products of two scales that no 32-block can hold, and become F16, or
    * F32 where a value is too large for a half.
+   *
+   * @param owner of what is newly allocated, by its type
    */
-  static Matrix runnable(Matrix source, Arena arena, WorkerPool pool) {
+  static Matrix runnable(Matrix source, Function<TensorType, Arena> owner, WorkerPool pool) {
     return switch (source.type()) {
       case F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K -> source;
       case Q5_0, IQ4_NL, MXFP4 -> {
-        Matrix q8 = copyToQ8(source, arena, pool);
-        yield q8 == null ? convert(source, TensorType.F32, arena, pool) : q8;
+        Matrix q8 = copyToQ8(source, owner.apply(TensorType.Q8_0), pool);
+        yield q8 == null ? convert(source, TensorType.F32, owner.apply(TensorType.F32), pool) : q8;
       }
       case Q4_1, Q5_1, Q2_K, Q3_K, Q5_K, IQ4_XS -> {
-        Matrix half = convertIfFits(source, TensorType.F16, arena, pool);
-        yield half == null ? convert(source, TensorType.F32, arena, pool) : half;
+        Matrix half = convertIfFits(source, TensorType.F16, owner.apply(TensorType.F16), pool);
+        yield half == null
+            ? convert(source, TensorType.F32, owner.apply(TensorType.F32), pool)
+            : half;
       }
     };
   }

@@ -160,7 +160,7 @@ public final class WeightsBuilder {
       if (update != null) {
         converted = merge(stored, update, temporary, pool);
       } else if (type == null) {
-        converted = WeightConverter.runnable(stored, arena, pool);
+        converted = WeightConverter.runnable(stored, to -> owner(to, temporary), pool);
       } else {
         converted = WeightConverter.convert(stored, type, owner(type, temporary), pool);
       }

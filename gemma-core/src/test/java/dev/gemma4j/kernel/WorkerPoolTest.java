@@ -65,6 +65,24 @@ class WorkerPoolTest {
   }
 
   @Test
+  void aPoolOfOneServesManyCallersAtTheSameTime() {
+    try (WorkerPool one = WorkerPool.start(1, "shared");
+        WorkerPool callers = WorkerPool.start(3, "test")) {
+      int[] split = new int[3];
+      int[] turns = new int[3];
+      callers.run(
+          (caller, count) -> {
+            for (int round = 0; round < 10_000; round++) {
+              one.split(5, (from, to) -> split[caller] += to - from);
+              one.turns(5, (part, parts, member) -> turns[caller]++);
+            }
+          });
+      assertThat(split).containsOnly(50_000);
+      assertThat(turns).containsOnly(50_000);
+    }
+  }
+
+  @Test
   void aFailingPartFailsTheCallAndLeavesThePoolUsable() {
     try (WorkerPool pool = WorkerPool.start(3, "test")) {
       for (int bad = 0; bad < 3; bad++) {
