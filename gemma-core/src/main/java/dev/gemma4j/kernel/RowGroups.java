@@ -8,12 +8,13 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 
 /**
- * Q8_0 and Q4_0 for the scalar kernels, with the rows side by side: scales change every 32 columns,
- * and a loop over so few is too short for the JIT to vectorise, but one over {@value #ROWS} rows is
- * not.
+ * Q8_0, Q4_0, Q4_K and Q6_K for the scalar kernels, with the rows side by side: scales change every
+ * 32 columns, and a loop over so few is too short for the JIT to vectorise, but one over {@value
+ * #ROWS} rows is not.
  *
  * <p>A group of rows is stored block by block: the first four bytes of each row's integers as one
- * int, a row beside the other, then the next four, and at last the rows' scales (f16).
+ * int, a row beside the other, then the next four, and at last the rows' scales (f16). {@link
+ * SuperBlocks} tells what the ints of Q4_K and Q6_K are.
  */
 final class RowGroups {
   /** Rows of a group, but for the last. */
@@ -28,12 +29,19 @@ final class RowGroups {
   private RowGroups() {}
 
   static boolean serves(TensorType type) {
-    return type == TensorType.Q8_0 || type == TensorType.Q4_0;
+    return type == TensorType.Q8_0 || type == TensorType.Q4_0 || SuperBlocks.serves(type);
   }
 
   /** Ints of one row in one block. */
   private static int words(TensorType type) {
-    return (type.blockBytes() - Short.BYTES) / Integer.BYTES;
+    return SuperBlocks.serves(type)
+        ? SuperBlocks.words(type)
+        : type.blockSize() / (type == TensorType.Q8_0 ? 4 : 8);
+  }
+
+  /** Where the scales (f16) are in a block of a file. */
+  private static int halfAt(TensorType type) {
+    return SuperBlocks.serves(type) ? SuperBlocks.halfAt(type) : 0;
   }
 
   /** Rows of the group that begins with {@code row}. */
@@ -57,40 +65,57 @@ final class RowGroups {
   /** As many rows as fill a line of the cache. */
   private static void packTile(Matrix w, int row, MemorySegment target) {
     MemorySegment data = w.data();
-    int words = words(w.type());
-    int blockBytes = w.type().blockBytes();
+    TensorType type = w.type();
+    int words = words(type);
+    int blockBytes = type.blockBytes();
     int first = row - row % ROWS;
     int rows = rows(w, first);
     int last = Math.min(w.rows(), row + Kernels.ROW_GROUP);
     long to = first * w.rowBytes();
-    for (int b = 0; b < w.cols() / BLOCK; b++, to += (long) rows * blockBytes) {
+    for (int b = 0; b < w.cols() / type.blockSize(); b++, to += (long) rows * blockBytes) {
       for (int r = row; r < last; r++) {
         long from = r * w.rowBytes() + (long) b * blockBytes;
         long lane = r - first;
         for (int j = 0; j < words; j++) {
-          int word = data.get(INT, from + 2 + 4L * j);
+          int word =
+              SuperBlocks.serves(type)
+                  ? SuperBlocks.word(type, data, from, j)
+                  : data.get(INT, from + 2 + 4L * j);
           target.set(INT, to + 4 * ((long) j * rows + lane), word);
         }
-        target.set(SHORT, to + 4L * words * rows + 2 * lane, data.get(SHORT, from));
+        for (int h = 0; h < (blockBytes - 4 * words) / 2; h++) {
+          short half = data.get(SHORT, from + halfAt(type) + 2L * h);
+          target.set(SHORT, to + 4L * words * rows + 2 * ((long) h * rows + lane), half);
+        }
       }
     }
   }
 
   /** One row as f32. */
   static void unpackRow(Matrix w, int row, float[] out, int offset) {
-    int words = words(w.type());
+    TensorType type = w.type();
+    int words = words(type);
+    int blockBytes = type.blockBytes();
     int first = row - row % ROWS;
     int rows = rows(w, first);
     int lane = row - first;
-    MemorySegment block = MemorySegment.ofArray(new byte[w.type().blockBytes()]);
+    MemorySegment block = MemorySegment.ofArray(new byte[blockBytes]);
     long from = first * w.rowBytes();
-    for (int k = 0; k < w.cols(); k += BLOCK, from += (long) rows * w.type().blockBytes()) {
+    for (int k = 0; k < w.cols(); k += type.blockSize(), from += (long) rows * blockBytes) {
+      block.fill((byte) 0);
       for (int j = 0; j < words; j++) {
         int word = w.data().get(INT, from + 4L * (j * rows + lane));
-        block.set(INT, 2 + 4L * j, word);
+        if (SuperBlocks.serves(type)) {
+          SuperBlocks.restore(type, word, j, block);
+        } else {
+          block.set(INT, 2 + 4L * j, word);
+        }
       }
-      block.set(SHORT, 0, w.data().get(SHORT, from + 4L * words * rows + 2L * lane));
-      w.type().dequantize(block, 0, out, offset + k, BLOCK);
+      for (int h = 0; h < (blockBytes - 4 * words) / 2; h++) {
+        long at = from + 4L * words * rows + 2 * ((long) h * rows + lane);
+        block.set(SHORT, halfAt(type) + 2L * h, w.data().get(SHORT, at));
+      }
+      type.dequantize(block, 0, out, offset + k, type.blockSize());
     }
   }
 
@@ -99,8 +124,10 @@ final class RowGroups {
     int words = words(w.type());
     int[] block = scratch.ints(words * ROWS);
     short[] scales = scratch.shorts(ROWS);
-    float[] sums = scratch.rows(2, ROWS)[0];
-    float[] blockSums = scratch.rows(2, ROWS)[1];
+    int blockSize = w.type().blockSize();
+    float[][] floats = scratch.rows(4, ROWS);
+    float[] sums = floats[0];
+    float[] blockSums = floats[1];
     for (int r = from; r < to; ) {
       int first = r - r % ROWS;
       int rows = rows(w, first);
@@ -108,7 +135,11 @@ final class RowGroups {
       int n = Math.min(to - r, rows - lane);
       long at = first * w.rowBytes();
       Arrays.fill(sums, 0, n, 0);
-      for (int k = 0; k < w.cols(); k += BLOCK, at += (long) rows * w.type().blockBytes()) {
+      for (int k = 0; k < w.cols(); k += blockSize, at += (long) rows * w.type().blockBytes()) {
+        if (SuperBlocks.serves(w.type())) {
+          SuperBlocks.addBlock(w, at, rows, lane, x, k, sums, n, scratch);
+          continue;
+        }
         MemorySegment.copy(w.data(), INT, at, block, 0, words * rows);
         MemorySegment.copy(w.data(), SHORT, at + 4L * words * rows + 2L * lane, scales, 0, n);
         if (w.type() == TensorType.Q8_0) {
@@ -119,7 +150,7 @@ final class RowGroups {
         } else {
           Arrays.fill(blockSums, 0, n, -8 * sum(x, k));
           for (int j = 0; j < words; j++) {
-            addNibbles(block, j * rows + lane, x, k + 4 * j, blockSums, n);
+            addNibbles(block, j * rows + lane, x, k + 4 * j, BLOCK / 2, blockSums, n);
           }
         }
         addScaled(scales, blockSums, sums, n);
@@ -153,11 +184,12 @@ final class RowGroups {
   }
 
   /**
-   * The same for eight nibbles from 0 to 15: of each byte the low one belongs to the first half of
-   * the block. All but the last stay where they are in the int, and x is divided instead.
+   * The same for eight nibbles from 0 to 15: of each byte the low one belongs to column c and on,
+   * the other to one {@code half} a block further. All but the last stay where they are in the int,
+   * and x is divided instead.
    */
-  private static void addNibbles(int[] words, int from, float[] x, int c, float[] sums, int n) {
-    int d = c + BLOCK / 2;
+  static void addNibbles(int[] words, int from, float[] x, int c, int half, float[] sums, int n) {
+    int d = c + half;
     float x0 = x[c];
     float x1 = x[d] * 0x1p-4f;
     float x2 = x[c + 1] * 0x1p-8f;
@@ -183,7 +215,7 @@ final class RowGroups {
     }
   }
 
-  private static void addScaled(short[] scales, float[] x, float[] sums, int n) {
+  static void addScaled(short[] scales, float[] x, float[] sums, int n) {
     for (int i = 0; i < n; i++) {
       sums[i] = Math.fma(Float.float16ToFloat(scales[i]), x[i], sums[i]);
     }
@@ -197,8 +229,13 @@ final class RowGroups {
     int first = row - row % ROWS;
     int all = rows(w, first);
     int lane = row - first;
-    long at = first * w.rowBytes() + (long) k / BLOCK * all * w.type().blockBytes();
-    for (int c = 0; c < n; c += BLOCK, at += (long) all * w.type().blockBytes()) {
+    int blockSize = w.type().blockSize();
+    long at = first * w.rowBytes() + (long) k / blockSize * all * w.type().blockBytes();
+    for (int c = 0; c < n; c += blockSize, at += (long) all * w.type().blockBytes()) {
+      if (SuperBlocks.serves(w.type())) {
+        SuperBlocks.decode(w, at, all, lane, rows, panel, c, scratch);
+        continue;
+      }
       MemorySegment.copy(w.data(), INT, at, block, 0, words * all);
       MemorySegment.copy(w.data(), SHORT, at + 4L * words * all + 2L * lane, scales, 0, rows);
       for (int j = 0; j < words; j++) {

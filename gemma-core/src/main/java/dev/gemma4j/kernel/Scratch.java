@@ -10,6 +10,7 @@ public final class Scratch {
   private float[] input = new float[0];
   private float[][] rows = new float[0][];
   private float[][] sums = new float[0][];
+  private float[][] factors = new float[0][];
   private short[] shorts = new short[0];
   private int[] ints = new int[0];
   private int[] bits = new int[0];
@@ -53,6 +54,12 @@ public final class Scratch {
     return sums;
   }
 
+  /** More of these, for scales. */
+  float[][] factors(int count, int size) {
+    factors = grown(factors, count, size);
+    return factors;
+  }
+
   private static float[][] grown(float[][] arrays, int count, int size) {
     if (arrays.length >= count && arrays[0].length >= size) {
       return arrays;
@@ -77,7 +84,7 @@ public final class Scratch {
     return ints;
   }
 
-  /** At least {@code size} ints for the bits of floats. */
+  /** At least {@code size} ints for the bits of floats, or more weights. */
   int[] bits(int size) {
     if (bits.length < size) {
       bits = new int[size];
