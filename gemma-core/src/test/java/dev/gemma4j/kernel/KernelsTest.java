@@ -85,6 +85,7 @@ class KernelsTest {
         }
       }
     }
+    shapes.add(new int[] {600, 256}); // more than one group of rows
     return shapes;
   }
 
