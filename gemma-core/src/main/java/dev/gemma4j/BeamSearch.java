@@ -2,6 +2,7 @@ package dev.gemma4j;
 
 import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.decoding.ConstrainedText;
+import dev.gemma4j.model.KvCache;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.LogitsProcessor;
 import java.time.Duration;
@@ -46,6 +47,10 @@ final class BeamSearch implements AutoCloseable {
     beams.add(
         new Beam(
             session, List.of(), 0, constraint == null ? null : gemma.constrain(constraint, ends)));
+    // Each beam may have all tokens for itself, and copies of the pages where it begins and ends.
+    long own = (long) options.maxTokens() + 2 * KvCache.PAGE_SIZE;
+    session.check(prompt);
+    session.awaitRoom(prompt.length, prompt.length + width * own, () -> false);
     List<Logits> rows = List.of(session.append(prompt));
     long prefilled = System.nanoTime();
     for (int length = 1; length <= options.maxTokens() && !rows.isEmpty(); length++) {

@@ -8,7 +8,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A conversation in the template of the instruction-tuned checkpoints. The cache is kept between
- * turns, so each costs only its own tokens. One thread at a time.
+ * turns, so each costs only its own tokens, unless others needed the memory meanwhile: then it is
+ * computed again. One thread at a time.
  */
 public final class Chat implements AutoCloseable {
   private final Gemma gemma;

@@ -74,6 +74,13 @@ final class Embedder implements AutoCloseable {
       int from = text.session.position();
       int count = Math.min(GemmaForward.MAX_ROWS - rows, text.rest());
       if (count > 0) {
+        if (!text.session.tryRoom(text.ids.length)) {
+          if (!requests.isEmpty()) {
+            break; // the rest when these have made room
+          }
+          // None of the texts before it is left, so that it waits with no pages.
+          text.session.awaitRoom(text.ids.length, text.ids.length, () -> false);
+        }
         int shift = rows - from;
         requests.add(
             text.session

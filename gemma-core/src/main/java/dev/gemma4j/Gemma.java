@@ -24,6 +24,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -61,6 +62,7 @@ public final class Gemma implements AutoCloseable {
   private final int contextLength;
   private final KvPool kvPool;
   private final long kvMemory;
+  private final Duration kvWait;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
   private byte @Nullable [] fingerprint; // guarded by turn
@@ -85,6 +87,7 @@ public final class Gemma implements AutoCloseable {
     KvCache.Shape shape = new KvCache.Shape(weights.config(), kvType(options.kv()));
     this.kvMemory =
         options.kvMemory() == 0 ? Runtime.getRuntime().maxMemory() / 2 : options.kvMemory();
+    this.kvWait = options.kvWait();
     this.kvPool = new KvPool(shape, kvMemory, options.promptReuse());
     this.scheduler = new Scheduler(new GemmaForward(weights, kernels, pool), shape);
   }
@@ -247,9 +250,11 @@ public final class Gemma implements AutoCloseable {
   }
 
   /**
-   * Generates to the end.
+   * Generates to the end. Waits while other texts leave no room for its keys and values, as {@link
+   * LoadOptions#kvWait} says.
    *
    * @throws ContextLengthException when the prompt does not fit
+   * @throws KvMemoryException when its keys and values do not fit, or not in time
    */
   public Generation generate(Prompt prompt, GenerationOptions options) {
     try (TokenStream stream = stream(prompt, options)) {
@@ -319,6 +324,7 @@ public final class Gemma implements AutoCloseable {
    *     their cosine
    * @return in the order of the texts
    * @throws ContextLengthException when one does not fit
+   * @throws KvMemoryException when its keys and values do not fit, or not in time
    * @throws CancellationException when the thread is interrupted
    */
   public List<float[]> embed(List<String> texts, Pooling pooling, boolean normalize) {
@@ -510,6 +516,15 @@ public final class Gemma implements AutoCloseable {
     return kvMemory;
   }
 
+  Duration kvWait() {
+    return kvWait;
+  }
+
+  /** Lets texts that wait for memory look whether they were cancelled. */
+  void wakeUp() {
+    kvPool.wakeUp();
+  }
+
   Scheduler scheduler() {
     return scheduler;
   }
@@ -555,6 +570,7 @@ public final class Gemma implements AutoCloseable {
       if (!closed) {
         closed = true;
         scheduler.close();
+        kvPool.close();
         pool.close();
         arena.close();
         checkpoint.close();

@@ -1,6 +1,12 @@
 package dev.gemma4j;
 
-/** The keys and values of all sessions together would exceed {@link LoadOptions#kvMemory}. */
+import java.time.Duration;
+
+/**
+ * The keys and values of all sessions together would exceed {@link LoadOptions#kvMemory}: those of
+ * a text alone do ({@link #asked} exceeds {@link #limit}), others did not make room within {@link
+ * LoadOptions#kvWait}, or a session, which does not wait, found none.
+ */
 public final class KvMemoryException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
@@ -8,20 +14,21 @@ public final class KvMemoryException extends RuntimeException {
   private final long available;
   private final long limit;
 
-  KvMemoryException(long asked, long available, long limit) {
+  KvMemoryException(long asked, long available, long limit, Duration waited) {
     super(
         "keys and values: asked for "
             + asked
             + " bytes, "
             + available
             + " are left of kvMemory, which is "
-            + limit);
+            + limit
+            + (waited.isZero() ? "" : ", after " + waited.toMillis() + " ms of waiting"));
     this.asked = asked;
     this.available = available;
     this.limit = limit;
   }
 
-  /** Bytes that were asked for. */
+  /** Bytes that were asked for, without which the text or the session cannot go on. */
   public long asked() {
     return asked;
   }

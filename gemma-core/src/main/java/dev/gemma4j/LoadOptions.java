@@ -1,6 +1,7 @@
 package dev.gemma4j;
 
 import java.nio.file.Path;
+import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,6 +19,10 @@ import org.jspecify.annotations.Nullable;
  * @param kv the type of the keys and values that sessions keep
  * @param kvMemory the most bytes that the keys and values of all sessions take, those kept for
  *     later prompts among them; 0 for half of what the JVM's heap may take
+ * @param kvWait the longest that a text waits for room for its keys and values in kvMemory until
+ *     others end, five minutes unless set; zero not to wait. A text that begins gets room for its
+ *     prompt and all of maxTokens, or what sessions leave of kvMemory if that is less, and then
+ *     waits no more. Texts are served in the order in which they came.
  * @param promptReuse whether the keys and values of a prompt are kept, as far as kvMemory has room,
  *     for prompts that begin with the same tokens. How fast an answer begins then tells whether
  *     somebody asked the like before.
@@ -32,6 +37,7 @@ public record LoadOptions(
     int contextLength,
     KvType kv,
     long kvMemory,
+    Duration kvWait,
     boolean promptReuse,
     KernelType kernels,
     ProgressListener progress) {
@@ -46,6 +52,9 @@ public record LoadOptions(
     if (kvMemory < 0) {
       throw new IllegalArgumentException("kvMemory must be 0 or more, but is " + kvMemory);
     }
+    if (kvWait.isNegative()) {
+      throw new IllegalArgumentException("kvWait must be 0 or more, but is " + kvWait);
+    }
   }
 
   /** As stored, one thread per processor, the model's full context, the best kernels. */
@@ -58,6 +67,7 @@ public record LoadOptions(
         0,
         KvType.F32,
         0,
+        Duration.ofMinutes(5),
         true,
         KernelType.AUTO,
         (stage, done, total) -> {});
@@ -72,6 +82,7 @@ public record LoadOptions(
         contextLength,
         kv,
         kvMemory,
+        kvWait,
         promptReuse,
         kernels,
         progress);
@@ -86,6 +97,7 @@ public record LoadOptions(
         contextLength,
         kv,
         kvMemory,
+        kvWait,
         promptReuse,
         kernels,
         progress);
@@ -100,6 +112,7 @@ public record LoadOptions(
         contextLength,
         kv,
         kvMemory,
+        kvWait,
         promptReuse,
         kernels,
         progress);
@@ -114,6 +127,7 @@ public record LoadOptions(
         contextLength,
         kv,
         kvMemory,
+        kvWait,
         promptReuse,
         kernels,
         progress);
@@ -128,6 +142,7 @@ public record LoadOptions(
         positions,
         kv,
         kvMemory,
+        kvWait,
         promptReuse,
         kernels,
         progress);
@@ -142,6 +157,7 @@ public record LoadOptions(
         contextLength,
         type,
         kvMemory,
+        kvWait,
         promptReuse,
         kernels,
         progress);
@@ -156,6 +172,22 @@ public record LoadOptions(
         contextLength,
         kv,
         bytes,
+        kvWait,
+        promptReuse,
+        kernels,
+        progress);
+  }
+
+  public LoadOptions withKvWait(Duration longest) {
+    return new LoadOptions(
+        weights,
+        mergedAdapter,
+        memory,
+        threads,
+        contextLength,
+        kv,
+        kvMemory,
+        longest,
         promptReuse,
         kernels,
         progress);
@@ -170,6 +202,7 @@ public record LoadOptions(
         contextLength,
         kv,
         kvMemory,
+        kvWait,
         reuse,
         kernels,
         progress);
@@ -184,6 +217,7 @@ public record LoadOptions(
         contextLength,
         kv,
         kvMemory,
+        kvWait,
         promptReuse,
         type,
         progress);
@@ -198,6 +232,7 @@ public record LoadOptions(
         contextLength,
         kv,
         kvMemory,
+        kvWait,
         promptReuse,
         kernels,
         listener);

@@ -33,13 +33,17 @@ final class ModelDrafter implements Speculation.Drafter {
     for (int i = 0; i < rest.length; i++) {
       rest[i] = history.get(known + i);
     }
-    Logits logits = session.append(rest);
-    known = history.size();
-    for (int i = 0; i < guess.length; i++) {
-      guess[i] = logits.argmax();
-      if (i + 1 < guess.length) {
-        logits = session.append(guess[i]);
+    try {
+      Logits logits = session.append(rest);
+      known = history.size();
+      for (int i = 0; i < guess.length; i++) {
+        guess[i] = logits.argmax();
+        if (i + 1 < guess.length) {
+          logits = session.append(guess[i]);
+        }
       }
+    } catch (KvMemoryException e) {
+      return new int[0]; // the text goes on without guesses
     }
     return guess;
   }

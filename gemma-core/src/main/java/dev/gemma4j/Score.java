@@ -36,6 +36,10 @@ public record Score(List<TokenLogProbabilities> tokens) {
     List<TokenLogProbabilities> scored = new ArrayList<>();
     try (Session session = gemma.newSession(adapter)) {
       session.check(ChatTemplate.concat(prompt, ids)); // all of it, before any is computed
+      if (ids.length > 0) {
+        int all = prompt.length + ids.length;
+        session.awaitRoom(all, all, () -> false);
+      }
       if (prompt.length > 1 && ids.length > 0) {
         session.append(Arrays.copyOf(prompt, prompt.length - 1));
       }

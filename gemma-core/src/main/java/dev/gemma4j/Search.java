@@ -1,5 +1,6 @@
 package dev.gemma4j;
 
+import dev.gemma4j.model.KvCache;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
@@ -26,6 +27,10 @@ public final class Search {
     long seed = given == null ? new SplittableRandom().nextLong() : given;
     List<Generation> samples = new ArrayList<>();
     try (Session common = gemma.newSession(options.adapter())) {
+      common.check(ids);
+      // One sample at a time, which begins with a copy of the page where the prompt ends.
+      long most = Math.min(gemma.contextLength(), (long) ids.length + options.maxTokens());
+      common.awaitRoom(ids.length, most + KvCache.PAGE_SIZE, () -> false);
       if (ids.length > 1) {
         common.append(Arrays.copyOf(ids, ids.length - 1));
       }

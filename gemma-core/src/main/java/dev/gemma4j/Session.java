@@ -8,10 +8,12 @@ import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.TokenHistory;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntFunction;
@@ -21,6 +23,9 @@ import org.jspecify.annotations.Nullable;
  * One sequence of tokens and its key/value cache: the base of custom decoding loops. Not
  * thread-safe; use by two threads at once is an {@link IllegalStateException}. Any number of
  * sessions share a {@link Gemma}, and appends of several threads the passes over its weights.
+ *
+ * <p>A session keeps its keys and values until it is closed. So it does not wait for memory, as
+ * texts do ({@link LoadOptions#kvWait}): two sessions could wait for each other.
  */
 public final class Session implements AutoCloseable {
   private final Gemma gemma;
@@ -33,6 +38,7 @@ public final class Session implements AutoCloseable {
   private boolean closed;
   private long queuedNanos;
   private int reused;
+  private boolean givenUp; // the keys and values of all tokens, to be computed again
 
   Session(Gemma gemma, KvCache cache, int[] tokens, int length) {
     this.gemma = gemma;
@@ -186,37 +192,89 @@ public final class Session implements AutoCloseable {
     try {
       cache.reserve(length, end);
     } catch (KvPool.FullException e) {
-      throw new KvMemoryException(e.asked(), e.available(), gemma.kvMemory());
+      throw new KvMemoryException(e.asked(), e.available(), gemma.kvMemory(), Duration.ZERO);
     }
   }
 
   /**
-   * Appends a prompt; in an empty session takes over what an earlier one left of its beginning, and
-   * leaves it in turn.
+   * Waits until there is room for a text that is to be appended to this session, which is empty.
+   *
+   * @param least tokens without which it cannot begin
+   * @param most tokens that it can become, those of forks together
+   * @throws KvMemoryException when {@code least} never fit, or others did not make room in time
+   * @throws CancellationException when cancelled or interrupted
    */
-  Logits appendPrompt(int[] ids, BooleanSupplier cancelled) {
+  void awaitRoom(int least, long most, BooleanSupplier cancelled) {
+    Duration longest = gemma.kvWait();
+    try {
+      cache.awaitRoom(least, most, TimeUnit.NANOSECONDS.convert(longest), cancelled);
+    } catch (KvPool.FullException e) {
+      Duration waited = e.asked() > gemma.kvMemory() ? Duration.ZERO : longest;
+      throw new KvMemoryException(e.asked(), e.available(), gemma.kvMemory(), waited);
+    }
+  }
+
+  /** Takes room for so many tokens, those that are there included, unless it would have to wait. */
+  boolean tryRoom(int end) {
+    return cache.hasRoom() || cache.tryRoom(end, end);
+  }
+
+  /**
+   * Appends a prompt when there is room for it and the text that follows; in an empty session takes
+   * over what an earlier one left of its beginning, and leaves it in turn. A session that has
+   * tokens gives up their keys and values when it must wait, and computes them again if they are
+   * not there any more: nobody waits for what somebody holds who waits too.
+   *
+   * @param maxTokens of the text
+   */
+  Logits appendPrompt(int[] ids, int maxTokens, BooleanSupplier cancelled) {
+    int before = length;
+    int[] rest = ids;
+    long start = System.nanoTime();
+    long waited = 0;
+    boolean anew = false;
     enter();
     try {
+      if (!cache.wake()) {
+        givenUp = true;
+      }
       check(ids);
       reused = 0;
-      if (length == 0) {
-        reused = cache.reuse(ids);
-        tokens = Arrays.copyOf(ids, ids.length);
-        length = reused;
+      int least = before + ids.length;
+      // The last token is never run.
+      long most = Math.min(gemma.contextLength(), (long) least + maxTokens - 1);
+      if (!cache.hasRoom() && (before == 0 || givenUp || !cache.tryRoom(least, most))) {
+        if (before > 0 && !givenUp) {
+          remember();
+          cache.truncate(0);
+          givenUp = true;
+        }
+        awaitRoom(least, most, cancelled);
+        waited = System.nanoTime() - start;
+        anew = true;
+        tokens = ChatTemplate.concat(tokens(), ids);
+        length = cache.reuse(tokens);
+        reused = Math.max(0, length - before);
+        rest = Arrays.copyOfRange(tokens, length, tokens.length);
       }
     } finally {
       leave();
     }
     boolean done = false;
     try {
-      Logits logits =
-          append(reused == 0 ? ids : Arrays.copyOfRange(ids, reused, ids.length), cancelled);
+      Logits logits = append(rest, cancelled);
       done = true;
+      givenUp = false;
+      queuedNanos += waited;
       remember();
       return logits;
     } finally {
-      if (!done && reused > 0) {
-        truncate(0);
+      if (!done) {
+        if (anew) {
+          cache.truncate(0);
+          length = before;
+        }
+        cache.leaveRoom();
       }
     }
   }
@@ -237,8 +295,17 @@ public final class Session implements AutoCloseable {
   }
 
   /** Says that no token will be appended soon, so that nobody waits for it. */
-  void pause() {
+  private void pause() {
     gemma.scheduler().leave(caller);
+  }
+
+  /**
+   * Says that the text has ended and the next prompt may be long in coming: others may have the
+   * keys and values until then, if they need the memory.
+   */
+  void rest() {
+    pause();
+    cache.rest();
   }
 
   void check(int... ids) {

@@ -228,7 +228,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (event != null) {
       event.begin();
     }
-    Logits row = session.appendPrompt(prompt, () -> cancelled);
+    Logits row = session.appendPrompt(prompt, options.maxTokens(), () -> cancelled);
     queuedNanos = session.queuedNanos();
     reused = session.reused();
     if (event != null) {
@@ -348,10 +348,12 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   /**
-   * Ends the generation as soon as the layer that is being computed is done. Any thread may call.
+   * Ends the generation as soon as the layer that is being computed is done, or at once when it
+   * waits for memory. Any thread may call.
    */
   public void cancel() {
     cancelled = true;
+    gemma.wakeUp();
   }
 
   /**
@@ -391,7 +393,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (ownsSession) {
       session.close();
     } else {
-      session.pause();
+      session.rest();
     }
   }
 

@@ -7,6 +7,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Iterator;
+import java.util.Objects;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,6 +27,8 @@ public final class KvCache implements AutoCloseable {
   private final Shape shape;
   private Page[] pages = new Page[0];
   private MemorySegment[] segments = new MemorySegment[0];
+  private KvPool.@Nullable Room room;
+  private boolean dropped; // guarded by the pool, as are the pages, while this rests
 
   /**
    * An empty cache.
@@ -74,6 +79,85 @@ public final class KvCache implements AutoCloseable {
     }
   }
 
+  /** Whether pages are set aside for this sequence. */
+  public boolean hasRoom() {
+    return room != null;
+  }
+
+  /**
+   * Sets aside what this sequence still needs, if that is there and nobody waits.
+   *
+   * @param least positions without which it is of no use
+   * @param most positions to which it may grow
+   * @return whether it has room now
+   */
+  public boolean tryRoom(int least, long most) {
+    room = pool.tryRoom(pages(least) - pages.length, pages(most) - pages.length);
+    return room != null;
+  }
+
+  /**
+   * Waits until what this sequence needs can be set aside. It must be empty, lest somebody waits
+   * for it meanwhile.
+   *
+   * @param least as {@link #tryRoom}
+   * @param most as {@link #tryRoom}
+   * @param nanos the longest wait
+   * @param cancelled asked at first and after each {@link KvPool#wakeUp}
+   * @throws KvPool.FullException when {@code least} is beyond the limit, or when the time is up
+   * @throws CancellationException when cancelled, or when the thread is interrupted, which stays so
+   */
+  public void awaitRoom(int least, long most, long nanos, BooleanSupplier cancelled) {
+    if (pages.length > 0) {
+      throw new IllegalStateException("waits with " + pages.length + " pages");
+    }
+    room = pool.awaitRoom(pages(least), pages(most), nanos, cancelled);
+  }
+
+  /** Leaves to others what was set aside and not taken. */
+  public void leaveRoom() {
+    KvPool.Room left = room;
+    if (left != null) {
+      room = null;
+      pool.leave(left);
+    }
+  }
+
+  /** Lets others have the pages should they need them, until {@link #wake}. */
+  public void rest() {
+    leaveRoom();
+    pool.rest(this);
+  }
+
+  /**
+   * Ends a rest.
+   *
+   * @return whether the pages are still there; all are or none
+   */
+  public boolean wake() {
+    pool.wake(this);
+    boolean kept = !dropped;
+    dropped = false;
+    return kept;
+  }
+
+  /** Gives its pages to the pool, which asks for them while this rests. */
+  Page[] drop() {
+    Page[] all = pages;
+    dropped = all.length > 0;
+    pages = new Page[0];
+    segments = new MemorySegment[0];
+    return all;
+  }
+
+  int pageCount() {
+    return pages.length;
+  }
+
+  private static long pages(long positions) {
+    return (positions + PAGE_SIZE - 1) / PAGE_SIZE;
+  }
+
   /**
    * Makes positions [from, to) writable: allocates what is missing, copies what is shared.
    *
@@ -89,7 +173,7 @@ public final class KvCache implements AutoCloseable {
     if (missing == 0) {
       return;
     }
-    Iterator<Page> fresh = pool.allocate(missing).iterator();
+    Iterator<Page> fresh = pool.allocate(missing, room).iterator();
     for (int i = first; i < needed; i++) {
       if (i >= pages.length) {
         append(fresh.next());
@@ -105,12 +189,13 @@ public final class KvCache implements AutoCloseable {
   }
 
   /**
-   * Takes over the pages that an earlier prompt left behind, into an empty cache.
+   * Takes over the pages that an earlier prompt left behind, into an empty cache with room for all
+   * ids.
    *
    * @return the positions that need not be computed, fewer than there are ids
    */
   public int reuse(int[] ids) {
-    pool.find(adapter, ids).forEach(this::append);
+    pool.find(adapter, ids, Objects.requireNonNull(room)).forEach(this::append);
     return pages.length * PAGE_SIZE;
   }
 
@@ -139,7 +224,7 @@ public final class KvCache implements AutoCloseable {
     }
   }
 
-  /** A cache with the same content; pages are shared until one side writes. */
+  /** A cache with the same content and room; pages are shared until one side writes. */
   public KvCache fork() {
     KvCache fork = new KvCache(pool, adapter);
     for (Page page : pages) {
@@ -147,6 +232,10 @@ public final class KvCache implements AutoCloseable {
     }
     fork.pages = pages.clone();
     fork.segments = segments.clone();
+    fork.room = room;
+    if (room != null) {
+      pool.join(room);
+    }
     return fork;
   }
 
@@ -186,6 +275,8 @@ public final class KvCache implements AutoCloseable {
   /** Frees this sequence's hold on its pages. */
   @Override
   public void close() {
+    pool.wake(this);
     truncate(0);
+    leaveRoom();
   }
 }

@@ -2,6 +2,7 @@ package dev.gemma4j.model;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -9,6 +10,9 @@ import java.util.Iterator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -16,6 +20,11 @@ import org.jspecify.annotations.Nullable;
  * the tokens that they and all pages before them hold, and the adapter that computed them, so that
  * a prompt that begins like an earlier one need not be computed again. Remembered pages that no
  * sequence uses make room, the one used least recently first, when a page is needed.
+ *
+ * <p>A text waits before its first page until there is {@link Room} for all pages that it can come
+ * to need, and never again: who holds pages waits for nobody, and who waits holds none, so that no
+ * two can wait for each other. Rooms are given in the order in which they were asked for; a small
+ * one does not overtake a large one, which so gets its turn.
  */
 public final class KvPool {
   private final KvCache.Shape shape;
@@ -29,6 +38,11 @@ public final class KvPool {
   private final LinkedHashSet<Node> byUse = new LinkedHashSet<>();
   private long pages;
   private long idle; // remembered pages that no sequence uses
+  private long promised; // pages that rooms have not taken yet
+  private long taken; // pages in use that open rooms have taken
+  private final ArrayDeque<Waiter> waiting = new ArrayDeque<>();
+  private final LinkedHashSet<KvCache> resting = new LinkedHashSet<>(); // the oldest first
+  private boolean closed;
 
   /**
    * @param limit in bytes, for all pages
@@ -67,6 +81,7 @@ public final class KvPool {
     private final Arena arena = Arena.ofShared();
     private int references = 1;
     private boolean remembered;
+    private @Nullable Room room; // of which it was taken, while it is in use
     final MemorySegment data;
 
     Page(long bytes) {
@@ -88,6 +103,29 @@ public final class KvPool {
     }
   }
 
+  /** Pages set aside for a text, which takes them as it grows. Its sequences share it. */
+  static final class Room {
+    private int sequences = 1;
+    private long left;
+    private long taken; // in use; given back to the room when they no longer are
+
+    private Room(long pages) {
+      left = pages;
+    }
+  }
+
+  /** Somebody who asks for room, and the room when it is given. */
+  private static final class Waiter {
+    final long least;
+    final long most;
+    @Nullable Room room;
+
+    Waiter(long least, long most) {
+      this.least = least;
+      this.most = most;
+    }
+  }
+
   KvCache.Shape shape() {
     return shape;
   }
@@ -97,11 +135,154 @@ public final class KvPool {
     return pages * shape.pageBytes();
   }
 
-  /** New pages, all or none; makes room for them first. */
-  synchronized List<Page> allocate(int count) {
-    long available = maxPages - pages + idle;
-    if (count > available) {
-      throw new FullException(count * shape.pageBytes(), available * shape.pageBytes());
+  private long available() {
+    return maxPages - pages + idle - promised;
+  }
+
+  /** What is asked for and what there is, in bytes. */
+  private FullException full(long count, long available) {
+    return new FullException(count * shape.pageBytes(), available * shape.pageBytes());
+  }
+
+  /**
+   * Room for a text, if it is there and nobody waits for some; else null.
+   *
+   * @param least pages without which the text cannot begin
+   * @param most pages that it can come to need; fewer are set aside where that is more than can be
+   *     there beside what sequences without a room hold
+   */
+  synchronized @Nullable Room tryRoom(long least, long most) {
+    return waiting.isEmpty() ? room(least, most) : null;
+  }
+
+  /**
+   * Waits for room as {@link #tryRoom} gives it.
+   *
+   * @param nanos the longest wait
+   * @param cancelled asked at first and after each {@link #wakeUp}
+   * @throws FullException at once when the limit is below {@code least}, or when the time is up
+   * @throws CancellationException when cancelled, or when the thread is interrupted, which stays so
+   * @throws IllegalStateException when closed
+   */
+  synchronized Room awaitRoom(long least, long most, long nanos, BooleanSupplier cancelled) {
+    if (least > maxPages) {
+      throw full(least, available());
+    }
+    Waiter waiter = new Waiter(least, most);
+    waiting.add(waiter);
+    admit();
+    long start = System.nanoTime();
+    try {
+      while (waiter.room == null) {
+        long left = nanos - (System.nanoTime() - start);
+        if (closed) {
+          throw new IllegalStateException("model is closed");
+        }
+        if (cancelled.getAsBoolean()) {
+          throw new CancellationException("cancelled");
+        }
+        if (left <= 0) {
+          throw full(least, available());
+        }
+        TimeUnit.NANOSECONDS.timedWait(this, left);
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      if (waiter.room == null) {
+        throw new CancellationException("cancelled");
+      }
+    } finally {
+      if (waiting.remove(waiter)) {
+        admit(); // those behind it
+      }
+    }
+    return waiter.room;
+  }
+
+  private @Nullable Room room(long least, long most) {
+    long others = pages - idle - taken; // of sequences that may keep them as long as they like
+    for (KvCache cache : resting) {
+      others -= cache.pageCount();
+    }
+    long wanted = Math.max(least, Math.min(most, maxPages - others));
+    if (!makeAvailable(wanted)) {
+      return null;
+    }
+    promised += wanted;
+    return new Room(wanted);
+  }
+
+  /** Takes the pages of resting sequences if it must. */
+  private boolean makeAvailable(long count) {
+    while (count > available() && !resting.isEmpty()) {
+      for (Page page : resting.removeFirst().drop()) {
+        unuse(page);
+      }
+    }
+    return count <= available();
+  }
+
+  /** Says that a sequence can do without its pages, should others need them. */
+  synchronized void rest(KvCache cache) {
+    resting.add(cache);
+    admit();
+  }
+
+  /** Says that a sequence needs its pages again, if it still has them. */
+  synchronized void wake(KvCache cache) {
+    resting.remove(cache);
+  }
+
+  /** Gives room to those who wait, in their order. */
+  private void admit() {
+    boolean admitted = false;
+    for (Waiter first = waiting.peek(); first != null; first = waiting.peek()) {
+      first.room = room(first.least, first.most);
+      if (first.room == null) {
+        break;
+      }
+      waiting.remove();
+      admitted = true;
+    }
+    if (admitted) {
+      notifyAll();
+    }
+  }
+
+  synchronized void join(Room room) {
+    room.sequences++;
+  }
+
+  /** Says that a sequence needs no more of the room; what the last one leaves is for others. */
+  synchronized void leave(Room room) {
+    room.sequences--;
+    if (room.sequences == 0) {
+      promised -= room.left;
+      taken -= room.taken;
+      admit();
+    }
+  }
+
+  /** Lets those who wait look whether they were cancelled. */
+  public synchronized void wakeUp() {
+    notifyAll();
+  }
+
+  /** Ends all waiting. */
+  public synchronized void close() {
+    closed = true;
+    notifyAll();
+  }
+
+  /**
+   * New pages, all or none; makes place for them first.
+   *
+   * @param room of which they are taken as far as it goes
+   */
+  synchronized List<Page> allocate(int count, @Nullable Room room) {
+    long own = room == null ? 0 : Math.min(count, room.left);
+    if (!makeAvailable(count - own)) {
+      throw full(count, available() + own);
     }
     List<Page> result = new ArrayList<>();
     try {
@@ -109,14 +290,38 @@ public final class KvPool {
         if (pages == maxPages) {
           forgetOldest();
         }
-        result.add(new Page(shape.pageBytes()));
+        Page page = new Page(shape.pageBytes());
+        result.add(page);
         pages++;
+        if (room != null && room.left > 0) {
+          take(page, room);
+        }
       }
     } catch (OutOfMemoryError e) { // the JVM's own limit of off-heap memory
       result.forEach(this::release);
       throw e;
     }
     return result;
+  }
+
+  private void take(Page page, Room room) {
+    page.room = room;
+    room.left--;
+    promised--;
+    room.taken++;
+    taken++;
+  }
+
+  /** A page that is no longer in use is the room's again. */
+  private void giveBack(Page page) {
+    Room room = page.room;
+    page.room = null;
+    if (room != null && room.sequences > 0) {
+      room.taken--;
+      taken--;
+      room.left++;
+      promised++;
+    }
   }
 
   private void forgetOldest() {
@@ -127,7 +332,7 @@ public final class KvPool {
         nodes.remove(node.key);
         node.page.remembered = false;
         idle--;
-        release(node.page);
+        unuse(node.page);
         return;
       }
     }
@@ -146,18 +351,29 @@ public final class KvPool {
   }
 
   synchronized void release(Page page) {
+    unuse(page);
+    admit();
+  }
+
+  private void unuse(Page page) {
     page.references--;
     if (page.remembered && page.references == 1) {
       idle++;
+      giveBack(page);
     }
     if (page.references == 0) {
+      giveBack(page);
       pages--;
       page.arena.close();
     }
   }
 
-  /** The pages that hold the beginning of a prompt, retained; at least one token is left over. */
-  synchronized List<Page> find(@Nullable Adapter adapter, int[] ids) {
+  /**
+   * The pages that hold the beginning of a prompt, retained; at least one token is left over.
+   *
+   * @param room for the whole prompt, which needs less of it then
+   */
+  synchronized List<Page> find(@Nullable Adapter adapter, int[] ids, Room room) {
     List<Node> path = new ArrayList<>();
     Node node = null;
     for (int end = KvCache.PAGE_SIZE; end < ids.length; end += KvCache.PAGE_SIZE) {
@@ -170,9 +386,16 @@ public final class KvPool {
     touch(path);
     List<Page> found = new ArrayList<>();
     for (Node each : path) {
+      if (each.page.references == 1) {
+        take(each.page, room);
+      } else { // somebody else's, for whom it counts
+        room.left--;
+        promised--;
+      }
       retain(each.page);
       found.add(each.page);
     }
+    admit();
     return found;
   }
 

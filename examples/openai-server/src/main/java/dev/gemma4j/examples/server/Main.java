@@ -49,6 +49,18 @@ final class Main implements Callable<Integer> {
   @Option(names = "--max-concurrent", defaultValue = "8", description = "Then 429.")
   int maxConcurrent;
 
+  @Option(
+      names = "--kv-memory",
+      defaultValue = "0",
+      description = "Bytes for keys and values of all requests; 0: half of the heap's limit.")
+  long kvMemory;
+
+  @Option(
+      names = "--kv-wait",
+      defaultValue = "30",
+      description = "Seconds to wait for room for keys and values; then 503.")
+  int kvWait;
+
   @Option(names = "--max-tokens", defaultValue = "1024", description = "Of one request.")
   int maxTokens;
 
@@ -88,7 +100,8 @@ final class Main implements Callable<Integer> {
             maxTokens,
             Duration.ofSeconds(timeout),
             Duration.ofSeconds(drain));
-    LoadOptions load = LoadOptions.defaults();
+    LoadOptions load =
+        LoadOptions.defaults().withKvMemory(kvMemory).withKvWait(Duration.ofSeconds(kvWait));
     Gemma gemma = path == null ? DemoModel.load(load) : Gemma.load(path, load);
     Map<String, LoraAdapter> loaded = new LinkedHashMap<>();
     for (Map.Entry<String, Path> each : directories.entrySet()) {

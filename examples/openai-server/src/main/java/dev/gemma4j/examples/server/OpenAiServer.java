@@ -112,9 +112,16 @@ final class OpenAiServer implements AutoCloseable {
             new ApiException(
                 400, "invalid_request_error", message, "messages", "context_length_exceeded"));
       } catch (KvMemoryException e) {
-        exchange.getResponseHeaders().set("Retry-After", "1");
         String message = String.valueOf(e.getMessage());
-        fail(exchange, new ApiException(503, "server_error", message, null, "out_of_memory"));
+        if (e.asked() > e.limit()) {
+          fail(
+              exchange,
+              new ApiException(
+                  400, "invalid_request_error", message, "messages", "context_length_exceeded"));
+        } else {
+          exchange.getResponseHeaders().set("Retry-After", "1");
+          fail(exchange, new ApiException(503, "server_error", message, null, "out_of_memory"));
+        }
       } catch (IllegalArgumentException e) {
         fail(exchange, ApiException.badRequest(String.valueOf(e.getMessage()), null));
       } catch (RuntimeException e) {

@@ -10,7 +10,9 @@ import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.LoadOptions;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
+import dev.gemma4j.Session;
 import dev.gemma4j.examples.DemoModel;
+import dev.gemma4j.loader.GemmaConfig;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;
@@ -22,6 +24,9 @@ import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -400,6 +405,99 @@ class OpenAiServerTest {
       stopping.close();
       assertThat(new String(stream.readAllBytes())).contains("The server is stopping");
     }
+  }
+
+  private interface Scenario {
+    void run(OpenAiServer server, Gemma model, long page) throws Exception;
+  }
+
+  /** With room for keys and values of 256 tokens, in 8 pages of 32. */
+  private static void withLittleMemory(Duration wait, Scenario scenario) throws Exception {
+    ServerOptions options =
+        new ServerOptions(
+            "127.0.0.1",
+            0,
+            "demo",
+            null,
+            null,
+            9999,
+            4,
+            400,
+            Duration.ofSeconds(50),
+            Duration.ZERO);
+    GemmaConfig config = gemma.config();
+    long page = 32L * config.numLayers() * config.numKvHeads() * config.headDim() * 2 * Float.BYTES;
+    LoadOptions load = LoadOptions.defaults().withKvMemory(8 * page).withKvWait(wait);
+    try (Gemma small = DemoModel.load(load);
+        OpenAiServer full = OpenAiServer.start(small, Map.of(), options)) {
+      scenario.run(full, small, page);
+    }
+  }
+
+  private static final String SHORT = "{'prompt': 'A king', 'max_tokens': 8";
+
+  @ParameterizedTest
+  @CsvSource({"true", "false"})
+  void aRequestForWhichThereIsNoRoomInTimeIsToldToComeBack(boolean streaming) throws Exception {
+    withLittleMemory(
+        Duration.ofMillis(300),
+        (full, small, page) -> {
+          String body = SHORT + ", 'stream': " + streaming + "}";
+          try (Session others = small.newSession()) {
+            others.append(new int[8 * 32]);
+            long start = System.nanoTime();
+            HttpResponse<String> response = send(full, "/v1/completions", body);
+            assertThat(System.nanoTime() - start).isGreaterThan(300_000_000);
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(503);
+            assertThat(response.headers().firstValue("Retry-After")).contains("1");
+            JsonNode error = JSON.readTree(response.body()).get("error");
+            assertThat(error.get("code").asText()).isEqualTo("out_of_memory");
+            assertThat(error.get("message").asText())
+                .isEqualTo(
+                    "keys and values: asked for "
+                        + page
+                        + " bytes, 0 are left of kvMemory, which is "
+                        + 8 * page
+                        + ", after 300 ms of waiting");
+            assertThat(send(full, "/health", null).statusCode()).isEqualTo(200);
+          }
+          assertThat(send(full, "/v1/completions", body).statusCode()).isEqualTo(200);
+        });
+  }
+
+  @Test
+  void aRequestWaitsForRoomAndGetsItsText() throws Exception {
+    String expected =
+        ok("/v1/completions", SHORT + ", 'temperature': 0}").at("/choices").toString();
+    withLittleMemory(
+        Duration.ofMinutes(1),
+        (full, small, page) -> {
+          CompletableFuture<HttpResponse<String>> waiting;
+          try (Session others = small.newSession()) {
+            others.append(new int[8 * 32]);
+            waiting =
+                CLIENT.sendAsync(
+                    request(full, "/v1/completions", SHORT + ", 'temperature': 0}"),
+                    HttpResponse.BodyHandlers.ofString());
+            assertThatThrownBy(() -> waiting.get(500, TimeUnit.MILLISECONDS))
+                .isInstanceOf(TimeoutException.class);
+          }
+          assertThat(JSON.readTree(waiting.get().body()).at("/choices").toString())
+              .isEqualTo(expected);
+        });
+  }
+
+  @Test
+  void aPromptThatNeverFitsIsRefusedAtOnce() throws Exception {
+    withLittleMemory(
+        Duration.ofMinutes(5), // longer than a test may take
+        (full, small, page) -> {
+          HttpResponse<String> response =
+              send(full, "/v1/completions", "{'prompt': '" + "king ".repeat(300) + "'}");
+          assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
+          assertThat(response.body()).contains("context_length_exceeded", "kvMemory");
+          assertThat(response.headers().firstValue("Retry-After")).isEmpty();
+        });
   }
 
   private static final Path CORE = Path.of("../../gemma-core/src/test/resources/dev/gemma4j");

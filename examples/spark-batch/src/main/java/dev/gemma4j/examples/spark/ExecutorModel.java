@@ -13,7 +13,6 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.apache.spark.util.LongAccumulator;
 import org.jspecify.annotations.Nullable;
 
@@ -29,7 +28,6 @@ final class ExecutorModel {
   private final Resources resources;
   private final Gemma gemma;
   private final ExecutorService callers;
-  private final ReentrantReadWriteLock memory = new ReentrantReadWriteLock();
 
   private ExecutorModel(ModelSettings settings, Resources resources) throws IOException {
     this.settings = settings;
@@ -85,25 +83,11 @@ final class ExecutorModel {
   }
 
   /**
-   * Generates to the end. A row for whose keys and values there is no room beside the others runs
-   * once more when they are done, alone.
+   * Generates to the end. A row for whose keys and values there is no room beside the others waits.
    *
    * @throws KvMemoryException when there is no room for it alone
    */
-  Generation generate(Prompt prompt, GenerationOptions options) throws InterruptedException {
-    memory.readLock().lockInterruptibly();
-    try {
-      return gemma.generate(prompt, options);
-    } catch (KvMemoryException e) {
-      // below
-    } finally {
-      memory.readLock().unlock();
-    }
-    memory.writeLock().lockInterruptibly();
-    try {
-      return gemma.generate(prompt, options);
-    } finally {
-      memory.writeLock().unlock();
-    }
+  Generation generate(Prompt prompt, GenerationOptions options) {
+    return gemma.generate(prompt, options);
   }
 }

@@ -5,6 +5,7 @@ import dev.gemma4j.KvType;
 import dev.gemma4j.LoadOptions;
 import dev.gemma4j.WeightType;
 import java.io.Serializable;
+import java.time.temporal.ChronoUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,7 +18,10 @@ record ModelSettings(
     @Nullable String path, WeightType weights, KvType kv, int context, KernelType kernels)
     implements Serializable {
   LoadOptions loadOptions(Resources resources) {
-    LoadOptions options = LoadOptions.defaults().withKvMemory(resources.kvMemory());
+    LoadOptions options =
+        LoadOptions.defaults()
+            .withKvMemory(resources.kvMemory())
+            .withKvWait(ChronoUnit.FOREVER.getDuration()); // until the task ends
     if (resources.threads() != 0) {
       options = options.withThreads(resources.threads());
     }

@@ -102,8 +102,7 @@ final class RowGenerator implements MapPartitionsFunction<Row, Row> {
             given.kvMemory());
   }
 
-  private Row answer(Row row, ExecutorModel model, @Nullable Constraint constraint)
-      throws InterruptedException {
+  private Row answer(Row row, ExecutorModel model, @Nullable Constraint constraint) {
     String id = row.getString(0);
     String problem = row.getString(2);
     if (problem != null) {

@@ -290,7 +290,7 @@ class SparkBatchTest {
   }
 
   @Test
-  void anExecutorHasOneModelAndRunsAloneWhatDoesNotFitBesideOthers() throws Exception {
+  void anExecutorHasOneModelInWhichRowsWaitForRoom() throws Exception {
     long page = 4 * 2 * 64 * 4 * 32; // of the demo model: layers, keys and values, f32, positions
     ExecutorModel executor =
         ExecutorModel.get(
