@@ -4,23 +4,17 @@ import jdk.jfr.Category;
 import jdk.jfr.DataAmount;
 import jdk.jfr.Description;
 import jdk.jfr.Event;
-import jdk.jfr.FlightRecorder;
 import jdk.jfr.Label;
 import jdk.jfr.Name;
 import jdk.jfr.StackTrace;
 import jdk.jfr.Timespan;
 
-/** What a flight recording shows of a model; passes are in {@link dev.gemma4j.model.PassEvent}. */
+/**
+ * What a flight recording shows of a model; passes are in {@link dev.gemma4j.model.PassEvent}. To
+ * be made only when the {@link dev.gemma4j.model.Recorder} is on.
+ */
 final class Events {
   private Events() {}
-
-  /**
-   * Whether something may be recorded. Making an event starts the flight recorder's own classes,
-   * which takes a quarter of the time in which a small model has its first token.
-   */
-  static boolean wanted() {
-    return FlightRecorder.isInitialized();
-  }
 
   /** A model was loaded. */
   @Name("dev.gemma4j.Load")

@@ -14,6 +14,7 @@ import dev.gemma4j.model.Adapter;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
 import dev.gemma4j.model.KvPool;
+import dev.gemma4j.model.Recorder;
 import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.model.Weights;
 import dev.gemma4j.model.WeightsBuilder;
@@ -111,7 +112,7 @@ public final class Gemma implements AutoCloseable {
    */
   public static Gemma load(Path path, LoadOptions options) throws IOException {
     long start = System.nanoTime();
-    Events.Load event = Events.wanted() ? new Events.Load() : null;
+    Events.Load event = Recorder.isOn() ? new Events.Load() : null;
     if (event != null) {
       event.begin();
     }

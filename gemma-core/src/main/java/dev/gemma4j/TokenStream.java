@@ -2,6 +2,7 @@ package dev.gemma4j;
 
 import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.decoding.ConstrainedText;
+import dev.gemma4j.model.Recorder;
 import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.LogitsProcessor;
@@ -82,7 +83,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.sampler = options.sampler().newText();
     this.drafter = drafter(options.speculation());
     this.constrained = constrain(options.constraint());
-    if (Events.wanted()) {
+    if (Recorder.isOn()) {
       generated = new Events.Generated();
       generated.begin();
     }
@@ -224,7 +225,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   private Logits runPrompt(long start) {
-    Events.Prefill event = Events.wanted() ? new Events.Prefill() : null;
+    Events.Prefill event = Recorder.isOn() ? new Events.Prefill() : null;
     if (event != null) {
       event.begin();
     }
@@ -305,7 +306,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       }
     }
     release();
-    if (Events.wanted()) {
+    if (Recorder.isOn()) {
       // A recording that started meanwhile shows the text without a beginning.
       Events.Generated event = generated == null ? new Events.Generated() : generated;
       event.generatedTokens = ids.size();

@@ -35,6 +35,11 @@ public final class Batch {
     rows.add(new Row(token, position, cache, null, hidden));
   }
 
+  /** Takes all rows away. */
+  void clear() {
+    rows.clear();
+  }
+
   /** The rows so far. */
   public int size() {
     return rows.size();

@@ -8,7 +8,6 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntFunction;
-import jdk.jfr.FlightRecorder;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -42,8 +41,9 @@ public final class Scheduler {
   // All guarded by lock.
   private final ArrayDeque<Request> queue = new ArrayDeque<>();
   private @Nullable Request leader;
-  private @Nullable Pass pass;
-  private List<Caller> lastCallers = new ArrayList<>();
+  private @Nullable Pass pass; // the one under way
+  private final Pass onlyPass = new Pass(); // is under way or empty, so that none is made anew
+  private final List<Caller> lastCallers = new ArrayList<>();
   private int away; // callers of the last pass that are expected back and have not come yet
   private long lastPassEnd;
   private long lastPassNanos;
@@ -146,9 +146,22 @@ public final class Scheduler {
     final Batch batch = new Batch();
     final List<Request> requests = new ArrayList<>();
     final List<Integer> firstRows = new ArrayList<>();
-    final long start = System.nanoTime();
+    long start;
     boolean begun;
     @Nullable PassEvent event;
+
+    void begin() {
+      clear();
+      start = System.nanoTime();
+      begun = false;
+    }
+
+    void clear() {
+      batch.clear();
+      requests.clear();
+      firstRows.clear();
+      event = null;
+    }
 
     void add(Request request, int rows) {
       request.taken = rows;
@@ -285,7 +298,7 @@ public final class Scheduler {
     try {
       if (!current.begun) {
         current.begun = true;
-        if (FlightRecorder.isInitialized() && PassEvent.isOn()) {
+        if (Recorder.isOn() && PassEvent.isOn()) {
           current.event = new PassEvent();
           current.event.begin();
           current.event.rows = current.batch.size();
@@ -315,6 +328,7 @@ public final class Scheduler {
         finish(request, failure);
         expect(request.caller);
       }
+      current.clear();
     }
   }
 
@@ -395,24 +409,25 @@ public final class Scheduler {
 
   /** The next pass: short requests whole, of long ones what fits, in order of arrival. */
   private Pass compose() {
-    Pass next = new Pass();
-    boolean decoding = queue.stream().anyMatch(request -> request.rows() <= SHORT);
+    Pass next = onlyPass;
+    next.begin();
+    boolean decoding = false;
+    for (Request request : queue) {
+      decoding |= request.rows() <= SHORT;
+    }
     int room = GemmaForward.MAX_ROWS;
     int prefill = decoding ? PREFILL_ROWS : room;
-    List<Request> waiting = new ArrayList<>();
     for (Request request : queue) {
       boolean isShort = request.rows() <= SHORT;
       int rows = Math.min(request.rows(), isShort ? room : Math.min(room, prefill));
       if (rows == 0 || isShort && rows < request.rows()) {
-        waiting.add(request);
         continue;
       }
       next.add(request, rows);
       room -= rows;
       prefill -= isShort ? 0 : rows;
     }
-    queue.clear();
-    queue.addAll(waiting);
+    queue.removeIf(request -> request.taken > 0);
     return next;
   }
 
