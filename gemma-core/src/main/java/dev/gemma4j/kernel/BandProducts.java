@@ -2,7 +2,6 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.RowBands.FOUR;
 import static dev.gemma4j.kernel.RowBands.FOUR_K;
-import static dev.gemma4j.kernel.RowBands.HALVES;
 import static dev.gemma4j.kernel.RowBands.LANES;
 import static dev.gemma4j.kernel.RowBands.NIBBLE;
 import static dev.gemma4j.kernel.RowBands.ONE;
@@ -14,10 +13,14 @@ import static dev.gemma4j.kernel.RowBands.STEP;
 import static dev.gemma4j.kernel.RowBands.STRIP;
 import static dev.gemma4j.kernel.RowBands.STRIPS;
 import static dev.gemma4j.kernel.RowBands.VECTOR;
-import static dev.gemma4j.kernel.VectorDot.halves;
+import static dev.gemma4j.kernel.VectorDot.HALF_BITS;
+import static dev.gemma4j.kernel.VectorDot.HALF_REBIAS;
+import static dev.gemma4j.kernel.VectorDot.half;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
@@ -70,33 +73,56 @@ final class BandProducts {
     }
   }
 
+  /** Two bands at a time, from the halves of all: a core reads two places faster than one. */
   private static void matvec(Matrix m, int from, int to, float[] x, float[] y, Scratch scratch) {
     MemorySegment w = m.data();
     int strips = m.cols() / STRIP;
     float[] offsets = offsets(m, x, strips, scratch);
-    float[] sums = scratch.scores(ROWS);
-    float[] scales = scratch.panel(RowBands.SCALES);
-    for (int r = from; r < to; r += ROWS) {
-      Arrays.fill(sums, 0, ROWS, 0);
+    float[] sums = scratch.scores(2 * ROWS);
+    float[][] scales = scratch.rows(2, RowBands.SCALES);
+    int bands = (to - from + ROWS - 1) / ROWS;
+    int half = bands / 2;
+    float unit = m.type() == TensorType.Q6_K ? 64 : 16; // of what the nibbles are read as
+    for (int turn = 0; turn < bands - half; turn++) {
+      int r = from + (turn < half ? turn : bands - 1) * ROWS;
+      int other = turn < half ? r + half * ROWS : r; // the last of an odd number twice
+      Arrays.fill(sums, 0, 2 * ROWS, 0);
       if (m.type() == TensorType.Q4_0) {
-        four(w, RowBands.stripAt(m, r, 0), strips, x, offsets, sums);
+        long at = RowBands.stripAt(m, r, 0);
+        four(w, at, RowBands.stripAt(m, other, 0) - at, strips, x, offsets, sums);
       } else {
-        blocks(m, r, strips, x, offsets, scales, sums);
+        blocks(m, r, other, strips, x, offsets, scales, sums);
       }
-      System.arraycopy(sums, 0, y, r, Math.min(ROWS, to - r));
+      copy(sums, 0, unit, y, r, Math.min(ROWS, to - r));
+      copy(sums, ROWS, unit, y, other, Math.min(ROWS, to - other));
     }
   }
 
-  /** One row's product with a band of Q4_K or Q6_K. */
+  private static void copy(float[] sums, int at, float unit, float[] y, int to, int n) {
+    for (int i = 0; i < n; i++) {
+      y[to + i] = sums[at + i] * unit;
+    }
+  }
+
+  /** One row's product with two bands of Q4_K or Q6_K, those of two rows. */
   private static void blocks(
-      Matrix m, int row, int strips, float[] x, float[] offsets, float[] scales, float[] y) {
+      Matrix m,
+      int row,
+      int other,
+      int strips,
+      float[] x,
+      float[] offsets,
+      float[][] scales,
+      float[] y) {
     for (int s = 0; s < strips; s += STRIPS) {
-      RowBands.scales(m, row, s, scales);
+      RowBands.scales(m, row, s, scales[0]);
+      RowBands.scales(m, other, s, scales[1]);
       long at = RowBands.stripAt(m, row, s);
+      long step = RowBands.stripAt(m, other, s) - at;
       if (m.type() == TensorType.Q4_K) {
-        fourK(m.data(), at, STRIPS, scales, x, offsets, s, y);
+        fourK(m.data(), at, step, STRIPS, scales, x, offsets, s, y);
       } else {
-        sixK(m.data(), at, STRIPS, scales, x, offsets, s, y);
+        sixK(m.data(), at, step, STRIPS, scales, x, offsets, s, y);
       }
     }
   }
@@ -125,7 +151,7 @@ final class BandProducts {
         case Q4_K -> {
           offsets[3 * s] = -even;
           offsets[3 * s + 1] = -odd;
-          offsets[3 * s + 2] = even + odd; // times minus the minimum
+          offsets[3 * s + 2] = (even + odd) / 16; // times minus the minimum
         }
         default -> {
           offsets[2 * s] = -(1 + 32 / 64f) * half;
@@ -171,22 +197,29 @@ final class BandProducts {
     }
   }
 
+  /** Two bands, {@code step} bytes apart. */
   private static void four(
-      MemorySegment w, long at, int strips, float[] x, float[] offsets, float[] y) {
-    FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
-    FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+      MemorySegment w, long at, long step, int strips, float[] x, float[] offsets, float[] y) {
+    FloatVector a = FloatVector.zero(F), b = a, c = a, d = a;
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
+    IntVector halfBits = IntVector.broadcast(I, HALF_BITS);
+    FloatVector rebias = FloatVector.broadcast(F, HALF_REBIAS);
+    FloatVector sixteen = FloatVector.broadcast(F, 16);
     int i = 0;
     for (int s = 0; s < strips; s++, at += FOUR) {
       FloatVector evenOffset = FloatVector.broadcast(F, offsets[2 * s]);
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
       FloatVector aEven = evenOffset, aOdd = oddOffset;
       FloatVector bEven = evenOffset, bOdd = oddOffset;
+      FloatVector cEven = evenOffset, cOdd = oddOffset;
+      FloatVector dEven = evenOffset, dOdd = oddOffset;
       for (long p = at; p != at + 4 * STEP; p += STEP) {
         IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
         IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+        IntVector cQ = IntVector.fromMemorySegment(I, w, p + step + 0 * VECTOR, LE);
+        IntVector dQ = IntVector.fromMemorySegment(I, w, p + step + 1 * VECTOR, LE);
         for (int k = 0; k < 4; k++, i += 2) {
           FloatVector even = FloatVector.broadcast(F, x[i]);
           FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
@@ -196,39 +229,67 @@ final class BandProducts {
           bEven = bQ.and(nibble).or(one).reinterpretAsFloats().fma(even, bEven);
           bOdd = bQ.and(lower).or(one).reinterpretAsFloats().fma(odd, bOdd);
           bQ = bQ.lanewise(ROL, 8);
+          cEven = cQ.and(nibble).or(one).reinterpretAsFloats().fma(even, cEven);
+          cOdd = cQ.and(lower).or(one).reinterpretAsFloats().fma(odd, cOdd);
+          cQ = cQ.lanewise(ROL, 8);
+          dEven = dQ.and(nibble).or(one).reinterpretAsFloats().fma(even, dEven);
+          dOdd = dQ.and(lower).or(one).reinterpretAsFloats().fma(odd, dOdd);
+          dQ = dQ.lanewise(ROL, 8);
         }
       }
-      a = aOdd.mul(16).add(aEven).fma(halves(w, at + 4 * STEP + 0 * HALVES).mul(16), a);
-      b = bOdd.mul(16).add(bEven).fma(halves(w, at + 4 * STEP + 1 * HALVES).mul(16), b);
+      IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
+      FloatVector aScale =
+          scales.lanewise(LSHL, 16).lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      a = aOdd.fma(sixteen, aEven).fma(aScale.mul(rebias), a);
+      FloatVector bScale = scales.lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      b = bOdd.fma(sixteen, bEven).fma(bScale.mul(rebias), b);
+      scales = IntVector.fromMemorySegment(I, w, at + step + 4 * STEP, LE);
+      FloatVector cScale =
+          scales.lanewise(LSHL, 16).lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      c = cOdd.fma(sixteen, cEven).fma(cScale.mul(rebias), c);
+      FloatVector dScale = scales.lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      d = dOdd.fma(sixteen, dEven).fma(dScale.mul(rebias), d);
     }
     a.intoArray(y, 0 * LANES);
     b.intoArray(y, 1 * LANES);
+    c.intoArray(y, 2 * LANES);
+    d.intoArray(y, 3 * LANES);
   }
 
   private static void fourK(
       MemorySegment w,
       long at,
+      long step,
       int strips,
-      float[] scales,
+      float[][] scales,
       float[] x,
       float[] offsets,
       int first,
       float[] y) {
     FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector c = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector d = FloatVector.fromArray(F, y, 3 * LANES);
+    float[] scales1 = scales[0];
+    float[] scales2 = scales[1];
     int scale = 0;
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
+    FloatVector sixteen = FloatVector.broadcast(F, 16);
     int i = first * STRIP;
     for (int s = first; s < first + strips; s++, at += FOUR_K) {
       FloatVector evenOffset = FloatVector.broadcast(F, offsets[3 * s]);
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[3 * s + 1]);
       FloatVector aEven = evenOffset, aOdd = oddOffset;
       FloatVector bEven = evenOffset, bOdd = oddOffset;
+      FloatVector cEven = evenOffset, cOdd = oddOffset;
+      FloatVector dEven = evenOffset, dOdd = oddOffset;
       for (long p = at; p != at + 4 * STEP; p += STEP) {
         IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
         IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+        IntVector cQ = IntVector.fromMemorySegment(I, w, p + step + 0 * VECTOR, LE);
+        IntVector dQ = IntVector.fromMemorySegment(I, w, p + step + 1 * VECTOR, LE);
         for (int k = 0; k < 4; k++, i += 2) {
           FloatVector even = FloatVector.broadcast(F, x[i]);
           FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
@@ -238,40 +299,55 @@ final class BandProducts {
           bEven = bQ.and(nibble).or(one).reinterpretAsFloats().fma(even, bEven);
           bOdd = bQ.and(lower).or(one).reinterpretAsFloats().fma(odd, bOdd);
           bQ = bQ.lanewise(ROL, 8);
+          cEven = cQ.and(nibble).or(one).reinterpretAsFloats().fma(even, cEven);
+          cOdd = cQ.and(lower).or(one).reinterpretAsFloats().fma(odd, cOdd);
+          cQ = cQ.lanewise(ROL, 8);
+          dEven = dQ.and(nibble).or(one).reinterpretAsFloats().fma(even, dEven);
+          dOdd = dQ.and(lower).or(one).reinterpretAsFloats().fma(odd, dOdd);
+          dQ = dQ.lanewise(ROL, 8);
         }
       }
       FloatVector total = FloatVector.broadcast(F, offsets[3 * s + 2]);
-      a = FloatVector.fromArray(F, scales, scale + 1 * LANES).fma(total, a);
-      a =
-          aOdd.mul(16)
-              .add(aEven)
-              .fma(FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(16), a);
-      b = FloatVector.fromArray(F, scales, scale + 3 * LANES).fma(total, b);
-      b =
-          bOdd.mul(16)
-              .add(bEven)
-              .fma(FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(16), b);
+      a = FloatVector.fromArray(F, scales1, scale + 1 * LANES).fma(total, a);
+      aEven = aOdd.fma(sixteen, aEven);
+      a = FloatVector.fromArray(F, scales1, scale + 0 * LANES).fma(aEven, a);
+      b = FloatVector.fromArray(F, scales1, scale + 3 * LANES).fma(total, b);
+      bEven = bOdd.fma(sixteen, bEven);
+      b = FloatVector.fromArray(F, scales1, scale + 2 * LANES).fma(bEven, b);
+      c = FloatVector.fromArray(F, scales2, scale + 1 * LANES).fma(total, c);
+      cEven = cOdd.fma(sixteen, cEven);
+      c = FloatVector.fromArray(F, scales2, scale + 0 * LANES).fma(cEven, c);
+      d = FloatVector.fromArray(F, scales2, scale + 3 * LANES).fma(total, d);
+      dEven = dOdd.fma(sixteen, dEven);
+      d = FloatVector.fromArray(F, scales2, scale + 2 * LANES).fma(dEven, d);
       scale += 4 * LANES;
     }
     a.intoArray(y, 0 * LANES);
     b.intoArray(y, 1 * LANES);
+    c.intoArray(y, 2 * LANES);
+    d.intoArray(y, 3 * LANES);
   }
 
   private static void sixK(
       MemorySegment w,
       long at,
+      long step,
       int strips,
-      float[] scales,
+      float[][] scales,
       float[] x,
       float[] offsets,
       int first,
       float[] y) {
     FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector c = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector d = FloatVector.fromArray(F, y, 3 * LANES);
+    float[] scales1 = scales[0];
+    float[] scales2 = scales[1];
+    int scale = 0;
     IntVector nibble = IntVector.broadcast(I, SIX_NIBBLE);
     IntVector pair = IntVector.broadcast(I, SIX_PAIR);
     IntVector one = IntVector.broadcast(I, ONE);
-    int scale = 0;
     int i = first * STRIP;
     for (int s = first; s < first + strips; s++, at += SIX) {
       for (int half = 0; half < 2; half++) {
@@ -279,10 +355,14 @@ final class BandProducts {
         FloatVector offset = FloatVector.broadcast(F, offsets[2 * s + half]);
         IntVector aU = IntVector.fromMemorySegment(I, w, from + 0 * VECTOR, LE);
         IntVector bU = IntVector.fromMemorySegment(I, w, from + 1 * VECTOR, LE);
-        FloatVector aSum = offset, bSum = offset;
+        IntVector cU = IntVector.fromMemorySegment(I, w, from + step + 0 * VECTOR, LE);
+        IntVector dU = IntVector.fromMemorySegment(I, w, from + step + 1 * VECTOR, LE);
+        FloatVector aSum = offset, bSum = offset, cSum = offset, dSum = offset;
         for (long p = from + STEP; p != from + 3 * STEP; p += STEP) {
           IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
           IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+          IntVector cQ = IntVector.fromMemorySegment(I, w, p + step + 0 * VECTOR, LE);
+          IntVector dQ = IntVector.fromMemorySegment(I, w, p + step + 1 * VECTOR, LE);
           for (int k = 0; k < 8; k++, i++) {
             FloatVector z = FloatVector.broadcast(F, x[i]);
             aSum = aQ.and(nibble).or(one).or(aU.and(pair)).reinterpretAsFloats().fma(z, aSum);
@@ -291,15 +371,25 @@ final class BandProducts {
             bSum = bQ.and(nibble).or(one).or(bU.and(pair)).reinterpretAsFloats().fma(z, bSum);
             bQ = bQ.lanewise(ROL, 4);
             bU = bU.lanewise(ROL, 2);
+            cSum = cQ.and(nibble).or(one).or(cU.and(pair)).reinterpretAsFloats().fma(z, cSum);
+            cQ = cQ.lanewise(ROL, 4);
+            cU = cU.lanewise(ROL, 2);
+            dSum = dQ.and(nibble).or(one).or(dU.and(pair)).reinterpretAsFloats().fma(z, dSum);
+            dQ = dQ.lanewise(ROL, 4);
+            dU = dU.lanewise(ROL, 2);
           }
         }
-        a = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(64).fma(aSum, a);
-        b = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(64).fma(bSum, b);
+        a = FloatVector.fromArray(F, scales1, scale + 0 * LANES).fma(aSum, a);
+        b = FloatVector.fromArray(F, scales1, scale + 2 * LANES).fma(bSum, b);
+        c = FloatVector.fromArray(F, scales2, scale + 0 * LANES).fma(cSum, c);
+        d = FloatVector.fromArray(F, scales2, scale + 2 * LANES).fma(dSum, d);
         scale += 4 * LANES;
       }
     }
     a.intoArray(y, 0 * LANES);
     b.intoArray(y, 1 * LANES);
+    c.intoArray(y, 2 * LANES);
+    d.intoArray(y, 3 * LANES);
   }
 
   private static void fourx4(MemorySegment w, long at, int strips, float[] x, float[] y) {
@@ -315,9 +405,10 @@ final class BandProducts {
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR) {
-      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES).mul(16);
+      IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
+      FloatVector aScale = half(scales.lanewise(LSHL, 16)).mul(16);
       FloatVector aOffset = aScale.mul(-1.5f);
-      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES).mul(16);
+      FloatVector bScale = half(scales).mul(16);
       FloatVector bOffset = bScale.mul(-1.5f);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
@@ -373,9 +464,10 @@ final class BandProducts {
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector one = IntVector.broadcast(I, ONE);
     for (int s = 0; s < strips; s++, at += FOUR) {
-      FloatVector aScale = halves(w, at + 4 * STEP + 0 * HALVES).mul(16);
+      IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
+      FloatVector aScale = half(scales.lanewise(LSHL, 16)).mul(16);
       FloatVector aOffset = aScale.mul(-1.5f);
-      FloatVector bScale = halves(w, at + 4 * STEP + 1 * HALVES).mul(16);
+      FloatVector bScale = half(scales).mul(16);
       FloatVector bOffset = bScale.mul(-1.5f);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);

@@ -24,18 +24,18 @@ import jdk.incubator.vector.IntVector;
  *
  * <pre>
  *       head                                                   strip
- * Q4_0  none                                                   4 times nibbles, f16 scales
+ * Q4_0  none                                                   4 times nibbles, pairs of f16 scales
  * Q4_K  f16 d and f16 dmin of one set, then of the other,      4 times nibbles
  *       for each strip and set byte scales and byte minima
  * Q6_K  f16 d, for each half of a strip and set byte scales    twice: pairs of bits, 2 times nibbles
  * </pre>
  *
  * Nibbles and pairs of bits are a vector of ints of one set and one of the other, scales are LANES
- * of one and LANES of the other. An int of nibbles holds 8 neighbouring columns of its row, one of
- * pairs of bits, the upper ones of Q6_K, holds 16. The first column's are where a product wants
- * them, at the top of a float's mantissa, and each rotation brings the next one's there. The last
- * band is filled with rows of zeros; Q4_K takes 3 % more bytes than in a file, where scales have 6
- * bits, the others as many.
+ * of one and LANES of the other, a pair of scales is an int of a scale of each set. An int of
+ * nibbles holds 8 neighbouring columns of its row, one of pairs of bits, the upper ones of Q6_K,
+ * holds 16. The first column's are where a product wants them, at the top of a float's mantissa,
+ * and each rotation brings the next one's there. The last band is filled with rows of zeros; Q4_K
+ * takes 3 % more bytes than in a file, where scales have 6 bits, the others as many.
  */
 final class RowBands {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -61,7 +61,7 @@ final class RowBands {
   static final int STEP = SETS * VECTOR;
 
   /** Bytes of a strip of Q4_0: its scales are the last ones. */
-  static final int FOUR = 4 * STEP + SETS * HALVES;
+  static final int FOUR = 4 * STEP + VECTOR;
 
   /** Bytes of a strip of Q4_K. */
   static final int FOUR_K = 4 * STEP;
@@ -190,7 +190,7 @@ final class RowBands {
       target.set(INT, to + (long) i * STEP, nibbles(bytes, 19));
     }
     // to is where the lane's int lies in the set's first vector
-    long scale = to - set * VECTOR - 4L * lane + 4 * STEP + set * HALVES + 2L * lane;
+    long scale = to - set * VECTOR + 4 * STEP + 2L * set;
     target.set(SHORT, scale, data.get(SHORT, from));
   }
 
@@ -294,8 +294,9 @@ final class RowBands {
   private static void scalesQ4(MemorySegment w, long at, int n, float[] out) {
     int to = 0;
     for (int i = 0; i < n; i++, at += FOUR) {
+      IntVector pairs = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
       for (int set = 0; set < SETS; set++, to += 2 * LANES) {
-        FloatVector scale = VectorDot.halves(w, at + 4 * STEP + set * HALVES);
+        FloatVector scale = VectorDot.half(pairs.lanewise(ROL, 16 - 16 * set));
         scale.intoArray(out, to);
         scale.mul(-8).intoArray(out, to + LANES);
       }

@@ -5,6 +5,7 @@ import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.S;
 import static dev.gemma4j.kernel.VectorKernels.SHORT;
 
+import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
@@ -19,6 +20,10 @@ import jdk.incubator.vector.VectorSpecies;
 /**
  * Matrix times one vector, straight from the stored weights: a decode step is bound by the memory's
  * bandwidth, so each row is read once, from front to back, and decoded in registers.
+ *
+ * <p>Four rows at a time, from the quarters of all rows: they share what is loaded of x, which for
+ * long rows is more than the first-level cache holds, and a core reads memory faster in several
+ * places far apart than in one. Neighbouring rows would be slower than one alone.
  *
  * <p>The loops are not counted ones to C2 (their bound is {@code i + step <= cols}), so that it
  * does not unroll them: unrolled, they are faster from the cache, but a third slower from memory.
@@ -37,8 +42,8 @@ final class VectorDot {
 
   // A half's sign, exponent and mantissa moved to their places in a float; multiplying by 2^112
   // rebiases the exponent, and subnormal halves come out right too.
-  private static final int HALF_BITS = 0x8fffe000;
-  private static final float HALF_REBIAS = 0x1p112f;
+  static final int HALF_BITS = 0x8fffe000;
+  static final float HALF_REBIAS = 0x1p112f;
 
   private VectorDot() {}
 
@@ -54,23 +59,24 @@ final class VectorDot {
   }
 
   private static void f32(Matrix w, int from, int to, float[] x, float[] y) {
-    long rowBytes = w.rowBytes();
-    for (int r = from; r < to; r++) {
-      y[r] = f32(w.data(), r * rowBytes, x, w.cols());
+    int d = (to - from) / 4;
+    for (int turn = 0; turn < turns(from, to, 4); turn++) {
+      f32Rows(w, first(from, turn, d, 4), turn < d ? d : 0, x, y);
     }
   }
 
   private static void bf16(Matrix w, int from, int to, float[] x, float[] split, float[] y) {
-    long rowBytes = w.rowBytes();
-    for (int r = from; r < to; r++) {
-      y[r] = bf16(w.data(), r * rowBytes, split, x, w.cols());
+    int d = (to - from) / 4;
+    for (int turn = 0; turn < turns(from, to, 4); turn++) {
+      bf16Rows(w, first(from, turn, d, 4), turn < d ? d : 0, split, x, y);
     }
   }
 
+  /** Two rows at a time: four would be more than C2 inlines into one method. */
   private static void f16(Matrix w, int from, int to, float[] x, float[] split, float[] y) {
-    long rowBytes = w.rowBytes();
-    for (int r = from; r < to; r++) {
-      y[r] = f16(w.data(), r * rowBytes, split, x, w.cols());
+    int d = (to - from) / 2;
+    for (int turn = 0; turn < turns(from, to, 2); turn++) {
+      f16Rows(w, first(from, turn, d, 2), turn < d ? d : 0, split, x, y);
     }
   }
 
@@ -79,34 +85,41 @@ final class VectorDot {
       new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
       return;
     }
-    long rowBytes = w.rowBytes();
-    for (int r = from; r < to; r++) {
-      y[r] = q8(w.data(), r * rowBytes, x, w.cols());
+    int d = (to - from) / 4;
+    for (int turn = 0; turn < turns(from, to, 4); turn++) {
+      q8Rows(w, first(from, turn, d, 4), turn < d ? d : 0, x, y);
     }
   }
 
-  private static float f32(MemorySegment w, long at, float[] x, int cols) {
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = FloatVector.zero(F);
+  /** One for each {@code n} rows, and one for each row that is left, which is taken n times. */
+  private static int turns(int from, int to, int n) {
+    return (to - from) / n + (to - from) % n;
+  }
+
+  /** The first of a turn's {@code n} rows, which are {@code d} apart. */
+  private static int first(int from, int turn, int d, int n) {
+    return from + turn + (turn < d ? 0 : (n - 1) * d);
+  }
+
+  /** Rows r, r + d, r + 2 d and r + 3 d. */
+  private static void f32Rows(Matrix m, int r, int d, float[] x, float[] y) {
+    MemorySegment w = m.data();
+    int cols = m.cols();
+    long step = d * m.rowBytes();
+    long at = r * m.rowBytes();
+    FloatVector s0 = FloatVector.zero(F), s1 = s0, s2 = s0, s3 = s0;
     int i = 0;
-    for (; i + 2 * LANES <= cols; i += 2 * LANES) {
-      long a = at + (long) i * Float.BYTES;
-      s0 = FloatVector.fromMemorySegment(F, w, a, LE).fma(FloatVector.fromArray(F, x, i), s0);
-      s1 =
-          FloatVector.fromMemorySegment(F, w, a + F.vectorByteSize(), LE)
-              .fma(FloatVector.fromArray(F, x, i + LANES), s1);
+    for (; i + LANES <= cols; i += LANES, at += F.vectorByteSize()) {
+      FloatVector z = FloatVector.fromArray(F, x, i);
+      s0 = FloatVector.fromMemorySegment(F, w, at, LE).fma(z, s0);
+      s1 = FloatVector.fromMemorySegment(F, w, at + step, LE).fma(z, s1);
+      s2 = FloatVector.fromMemorySegment(F, w, at + 2 * step, LE).fma(z, s2);
+      s3 = FloatVector.fromMemorySegment(F, w, at + 3 * step, LE).fma(z, s3);
     }
-    for (; i + LANES <= cols; i += LANES) { // a matrix of an adapter may have 16 columns
-      s0 =
-          FloatVector.fromMemorySegment(F, w, at + (long) i * Float.BYTES, LE)
-              .fma(FloatVector.fromArray(F, x, i), s0);
-    }
-    float sum = s0.add(s1).reduceLanes(VectorOperators.ADD);
-    for (; i < cols; i++) {
-      float v = w.get(ValueLayout.JAVA_FLOAT_UNALIGNED, at + (long) i * Float.BYTES);
-      sum = Math.fma(v, x[i], sum);
-    }
-    return sum;
+    y[r] = rest(m, r, i, x, s0);
+    y[r + d] = rest(m, r + d, i, x, s1);
+    y[r + 2 * d] = rest(m, r + 2 * d, i, x, s2);
+    y[r + 3 * d] = rest(m, r + 3 * d, i, x, s3);
   }
 
   /**
@@ -125,44 +138,81 @@ final class VectorDot {
     return split;
   }
 
-  private static float bf16(MemorySegment w, long at, float[] split, float[] x, int cols) {
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = FloatVector.zero(F);
+  private static void bf16Rows(Matrix m, int r, int d, float[] split, float[] x, float[] y) {
+    MemorySegment w = m.data();
+    int cols = m.cols();
+    long step = d * m.rowBytes();
+    long at = r * m.rowBytes();
+    FloatVector even0 = FloatVector.zero(F), even1 = even0, even2 = even0, even3 = even0;
+    FloatVector odd0 = even0, odd1 = even0, odd2 = even0, odd3 = even0;
     int i = 0;
-    for (; i + 2 * LANES <= cols; i += 2 * LANES) {
-      IntVector pairs = IntVector.fromMemorySegment(I, w, at + 2L * i, LE);
-      FloatVector even = pairs.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
-      FloatVector odd = pairs.and(0xffff0000).reinterpretAsFloats();
-      s0 = even.fma(FloatVector.fromArray(F, split, i), s0);
-      s1 = odd.fma(FloatVector.fromArray(F, split, i + LANES), s1);
+    for (; i + 2 * LANES <= cols; i += 2 * LANES, at += I.vectorByteSize()) {
+      FloatVector even = FloatVector.fromArray(F, split, i);
+      FloatVector odd = FloatVector.fromArray(F, split, i + LANES);
+      IntVector p0 = IntVector.fromMemorySegment(I, w, at, LE);
+      even0 = p0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even0);
+      odd0 = p0.and(0xffff0000).reinterpretAsFloats().fma(odd, odd0);
+      IntVector p1 = IntVector.fromMemorySegment(I, w, at + step, LE);
+      even1 = p1.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even1);
+      odd1 = p1.and(0xffff0000).reinterpretAsFloats().fma(odd, odd1);
+      IntVector p2 = IntVector.fromMemorySegment(I, w, at + 2 * step, LE);
+      even2 = p2.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even2);
+      odd2 = p2.and(0xffff0000).reinterpretAsFloats().fma(odd, odd2);
+      IntVector p3 = IntVector.fromMemorySegment(I, w, at + 3 * step, LE);
+      even3 = p3.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even3);
+      odd3 = p3.and(0xffff0000).reinterpretAsFloats().fma(odd, odd3);
     }
-    float sum = s0.add(s1).reduceLanes(VectorOperators.ADD);
-    for (; i < cols; i++) {
-      sum = Math.fma(Float.intBitsToFloat(w.get(SHORT, at + 2L * i) << 16), x[i], sum);
-    }
-    return sum;
+    y[r] = rest(m, r, i, x, even0.add(odd0));
+    y[r + d] = rest(m, r + d, i, x, even1.add(odd1));
+    y[r + 2 * d] = rest(m, r + 2 * d, i, x, even2.add(odd2));
+    y[r + 3 * d] = rest(m, r + 3 * d, i, x, even3.add(odd3));
   }
 
-  private static float f16(MemorySegment w, long at, float[] split, float[] x, int cols) {
-    FloatVector s0 = FloatVector.zero(F);
-    FloatVector s1 = FloatVector.zero(F);
+  /** Rows r and r + d. */
+  private static void f16Rows(Matrix m, int r, int d, float[] split, float[] x, float[] y) {
+    MemorySegment w = m.data();
+    int cols = m.cols();
+    long step = d * m.rowBytes();
+    long at = r * m.rowBytes();
+    FloatVector even0 = FloatVector.zero(F), even1 = even0, odd0 = even0, odd1 = even0;
     int i = 0;
-    for (; i + 2 * LANES <= cols; i += 2 * LANES) {
-      IntVector pairs = IntVector.fromMemorySegment(I, w, at + 2L * i, LE);
-      FloatVector even = half(pairs.lanewise(VectorOperators.LSHL, 16));
-      FloatVector odd = half(pairs);
-      s0 = even.fma(FloatVector.fromArray(F, split, i), s0);
-      s1 = odd.fma(FloatVector.fromArray(F, split, i + LANES), s1);
+    for (; i + 2 * LANES <= cols; i += 2 * LANES, at += I.vectorByteSize()) {
+      FloatVector even = FloatVector.fromArray(F, split, i);
+      FloatVector odd = FloatVector.fromArray(F, split, i + LANES);
+      IntVector p0 = IntVector.fromMemorySegment(I, w, at, LE);
+      even0 = half(p0.lanewise(VectorOperators.LSHL, 16)).fma(even, even0);
+      odd0 = half(p0).fma(odd, odd0);
+      IntVector p1 = IntVector.fromMemorySegment(I, w, at + step, LE);
+      even1 = half(p1.lanewise(VectorOperators.LSHL, 16)).fma(even, even1);
+      odd1 = half(p1).fma(odd, odd1);
     }
-    float sum = s0.add(s1).reduceLanes(VectorOperators.ADD);
-    for (; i < cols; i++) {
-      sum = Math.fma(Float.float16ToFloat(w.get(SHORT, at + 2L * i)), x[i], sum);
+    y[r] = rest(m, r, i, x, even0.add(odd0));
+    y[r + d] = rest(m, r + d, i, x, even1.add(odd1));
+  }
+
+  /** The lanes' sum and the products from column {@code i} on. */
+  private static float rest(Matrix m, int row, int i, float[] x, FloatVector sums) {
+    float sum = sums.reduceLanes(VectorOperators.ADD);
+    for (long at = row * m.rowBytes() + m.type().byteSize(i); i < m.cols(); i++) {
+      float weight;
+      if (m.type() == TensorType.F32) {
+        weight = m.data().get(ValueLayout.JAVA_FLOAT_UNALIGNED, at);
+        at += Float.BYTES;
+      } else {
+        short bits = m.data().get(SHORT, at);
+        weight =
+            m.type() == TensorType.F16
+                ? Float.float16ToFloat(bits)
+                : Float.intBitsToFloat(bits << 16);
+        at += Short.BYTES;
+      }
+      sum = Math.fma(weight, x[i], sum);
     }
     return sum;
   }
 
   /** The halves in the upper 16 bits of each lane as floats. */
-  private static FloatVector half(IntVector bits) {
+  static FloatVector half(IntVector bits) {
     return bits.lanewise(VectorOperators.ASHR, 3)
         .and(HALF_BITS)
         .reinterpretAsFloats()
@@ -180,31 +230,38 @@ final class VectorDot {
         .mul(HALF_REBIAS);
   }
 
-  /** Two blocks a turn, each with a sum of its own, so that they do not wait for each other. */
-  private static float q8(MemorySegment w, long at, float[] x, int cols) {
-    FloatVector s0 = FloatVector.zero(F), s1 = s0;
-    int i = 0;
-    for (; i + 64 <= cols; i += 64, at += 68) {
-      FloatVector scale = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
+  private static void q8Rows(Matrix m, int r, int d, float[] x, float[] y) {
+    MemorySegment w = m.data();
+    int cols = m.cols();
+    long step = d * m.rowBytes();
+    long at = r * m.rowBytes();
+    FloatVector s0 = FloatVector.zero(F), s1 = s0, s2 = s0, s3 = s0;
+    for (int i = 0; i + 32 <= cols; i += 32, at += 34) {
+      FloatVector scale0 = scale(w, at);
+      FloatVector scale1 = scale(w, at + step);
+      FloatVector scale2 = scale(w, at + 2 * step);
+      FloatVector scale3 = scale(w, at + 3 * step);
       for (int j = 0; j < 32; j += 2 * LANES) {
-        FloatVector a = bytes(w, at + 2 + j).mul(FloatVector.fromArray(F, x, i + j));
+        FloatVector a = FloatVector.fromArray(F, x, i + j);
         FloatVector b = FloatVector.fromArray(F, x, i + j + LANES);
-        s0 = bytes(w, at + 2 + j + LANES).fma(b, a).fma(scale, s0);
-      }
-      scale = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + 34)));
-      for (int j = 32; j < 64; j += 2 * LANES) {
-        FloatVector a = bytes(w, at + 4 + j).mul(FloatVector.fromArray(F, x, i + j));
-        FloatVector b = FloatVector.fromArray(F, x, i + j + LANES);
-        s1 = bytes(w, at + 4 + j + LANES).fma(b, a).fma(scale, s1);
+        long p = at + 2 + j;
+        s0 = bytes(w, p + LANES).fma(b, bytes(w, p).mul(a)).fma(scale0, s0);
+        p += step;
+        s1 = bytes(w, p + LANES).fma(b, bytes(w, p).mul(a)).fma(scale1, s1);
+        p += step;
+        s2 = bytes(w, p + LANES).fma(b, bytes(w, p).mul(a)).fma(scale2, s2);
+        p += step;
+        s3 = bytes(w, p + LANES).fma(b, bytes(w, p).mul(a)).fma(scale3, s3);
       }
     }
-    if (i < cols) { // an odd block
-      FloatVector scale = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
-      for (int j = 0; j < 32; j += LANES) {
-        s0 = bytes(w, at + 2 + j).mul(FloatVector.fromArray(F, x, i + j)).fma(scale, s0);
-      }
-    }
-    return s0.add(s1).reduceLanes(VectorOperators.ADD);
+    y[r] = s0.reduceLanes(VectorOperators.ADD);
+    y[r + d] = s1.reduceLanes(VectorOperators.ADD);
+    y[r + 2 * d] = s2.reduceLanes(VectorOperators.ADD);
+    y[r + 3 * d] = s3.reduceLanes(VectorOperators.ADD);
+  }
+
+  private static FloatVector scale(MemorySegment w, long at) {
+    return FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
   }
 
   static FloatVector bytes(MemorySegment w, long at) {
