@@ -11,7 +11,7 @@ import jdk.incubator.vector.VectorSpecies;
 
 /**
  * How fast this machine reads memory, by the same means that the kernels have: what bounds the
- * decoding of one sequence.
+ * decoding of one sequence. Each thread reads in four places, which is faster than in one.
  */
 public final class ReadBandwidth {
   private static final long BYTES = 1L << 30; // beyond any last-level cache
@@ -48,9 +48,16 @@ public final class ReadBandwidth {
     pool.run(
         (part, parts) -> {
           long chunks = buffer.byteSize() / CHUNK;
+          long from = chunks * part / parts;
+          long n = chunks * (part + 1) / parts - from;
           long sum = 0;
-          for (long c = chunks * part / parts; c < chunks * (part + 1) / parts; c++) {
-            sum += vectors ? Vectors.sum(buffer, c * CHUNK) : sum(buffer.asSlice(c * CHUNK, CHUNK));
+          for (long c = 0; c < n; c++) {
+            long at = (from + c) * CHUNK;
+            if (vectors && c < n / 4) {
+              sum += Vectors.sum(buffer, at, n / 4 * CHUNK);
+            } else if (!vectors || c >= n / 4 * 4) {
+              sum += sum(buffer.asSlice(at, CHUNK));
+            }
           }
           sums[part * 16] = sum;
         });
@@ -70,14 +77,14 @@ public final class ReadBandwidth {
   private static final class Vectors {
     private static final VectorSpecies<Long> L = LongVector.SPECIES_PREFERRED;
 
-    static long sum(MemorySegment buffer, long at) {
+    /** A chunk in each of four places. */
+    static long sum(MemorySegment buffer, long at, long step) {
       LongVector a = LongVector.zero(L), b = a, c = a, d = a;
-      int step = L.vectorByteSize();
-      for (int i = 0; i < CHUNK; i += 4 * step) {
-        a = a.add(load(buffer, at + i));
-        b = b.add(load(buffer, at + i + step));
-        c = c.add(load(buffer, at + i + 2 * step));
-        d = d.add(load(buffer, at + i + 3 * step));
+      for (long end = at + CHUNK; at != end; at += L.vectorByteSize()) {
+        a = a.add(load(buffer, at));
+        b = b.add(load(buffer, at + step));
+        c = c.add(load(buffer, at + 2 * step));
+        d = d.add(load(buffer, at + 3 * step));
       }
       return a.add(b).add(c.add(d)).reduceLanes(VectorOperators.ADD);
     }

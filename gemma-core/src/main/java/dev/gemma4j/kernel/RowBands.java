@@ -399,7 +399,7 @@ final class RowBands {
     int lane = row % LANES;
     int strip = s % STRIPS;
     return switch (w.type()) {
-      case Q4_0 -> half(data, stripAt(w, row, s) - set * VECTOR + 4 * STEP + set * HALVES, lane);
+      case Q4_0 -> half(data, stripAt(w, row, s) - set * VECTOR + 4 * STEP, SETS * lane + set);
       case Q4_K ->
           half(data, head + set * 2 * HALVES, lane)
               * data.get(BYTE, head + SETS * 2 * HALVES + (strip * SETS + set) * 2L * LANES + lane);

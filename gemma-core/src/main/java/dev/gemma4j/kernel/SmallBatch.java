@@ -48,23 +48,23 @@ final class SmallBatch {
     boolean brain = w.type() == TensorType.BF16;
     MemorySegment input = input(x, cols, batch, brain, scratch);
     long bytes = (long) ROWS * cols * Float.BYTES;
-    for (int r = from; r < to; ) {
-      int rows = r + ROWS <= to ? ROWS : 1; // the last ones alone, four times the same
-      long next = rows == 1 ? 0 : w.rowBytes();
+    int quarter = (to - from) / ROWS;
+    for (int turn = 0; turn < VectorDot.turns(from, to, ROWS); turn++) {
+      int r = VectorDot.first(from, turn, quarter, ROWS);
+      int d = turn < quarter ? quarter : 0;
       for (int b = 0; b < batch; b += ROWS) {
         long at = b / ROWS * bytes;
         if (brain) {
-          bf16(w.data(), r * w.rowBytes(), next, input, at, cols, sums);
+          bf16(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
         } else {
-          q8(w.data(), r * w.rowBytes(), next, input, at, cols, sums);
+          q8(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
         }
         for (int i = b; i < Math.min(batch, b + ROWS); i++) {
-          for (int j = 0; j < rows; j++) {
-            y[i * yStride + r + j] = sum(sums, (j * ROWS + i - b) * LANES);
+          for (int j = 0; j < ROWS; j++) {
+            y[i * yStride + r + j * d] = sum(sums, (j * ROWS + i - b) * LANES);
           }
         }
       }
-      r += rows;
     }
   }
 

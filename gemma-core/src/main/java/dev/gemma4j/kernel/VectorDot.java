@@ -92,12 +92,12 @@ final class VectorDot {
   }
 
   /** One for each {@code n} rows, and one for each row that is left, which is taken n times. */
-  private static int turns(int from, int to, int n) {
+  static int turns(int from, int to, int n) {
     return (to - from) / n + (to - from) % n;
   }
 
   /** The first of a turn's {@code n} rows, which are {@code d} apart. */
-  private static int first(int from, int turn, int d, int n) {
+  static int first(int from, int turn, int d, int n) {
     return from + turn + (turn < d ? 0 : (n - 1) * d);
   }
 
