@@ -18,6 +18,7 @@ import static dev.gemma4j.kernel.VectorDot.HALF_REBIAS;
 import static dev.gemma4j.kernel.VectorDot.half;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static jdk.incubator.vector.VectorOperators.ADD;
 import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
@@ -29,6 +30,7 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 
 /**
  * Products of {@link RowBands} with one vector or a few: weights are decoded in registers and meet
@@ -46,6 +48,10 @@ final class BandProducts {
   // The nibble below the top one of a mantissa: even columns have their integer in NIBBLE, as 1 +
   // q/16, odd ones here, as 1 + q/256, and one rotation serves two of them.
   private static final int LOWER = 0x00078000;
+
+  private static final VectorMask<Float> EVEN =
+      VectorMask.fromLong(F, 0x5555555555555555L >>> (64 - LANES));
+  private static final VectorMask<Float> ODD = EVEN.not();
 
   private BandProducts() {}
 
@@ -135,14 +141,16 @@ final class BandProducts {
   private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
     float[] offsets = scratch.input(3 * strips);
     for (int s = 0; s < strips; s++) {
-      float even = 0;
-      float odd = 0;
-      float half = 0;
-      for (int k = 0; k < STRIP; k += 2) {
-        half = k == STRIP / 2 ? even + odd : half;
-        even += x[s * STRIP + k];
-        odd += x[s * STRIP + k + 1];
+      FloatVector first = FloatVector.zero(F);
+      FloatVector second = first;
+      for (int k = 0; k < STRIP / 2; k += LANES) {
+        first = first.add(FloatVector.fromArray(F, x, s * STRIP + k));
+        second = second.add(FloatVector.fromArray(F, x, s * STRIP + STRIP / 2 + k));
       }
+      float half = first.reduceLanes(ADD);
+      FloatVector both = first.add(second);
+      float even = both.reduceLanes(ADD, EVEN);
+      float odd = both.reduceLanes(ADD, ODD);
       switch (m.type()) {
         case Q4_0 -> {
           offsets[2 * s] = -(1 + 8 / 16f) * even;

@@ -45,6 +45,15 @@ final class VectorDot {
   static final int HALF_BITS = 0x8fffe000;
   static final float HALF_REBIAS = 0x1p112f;
 
+  // Which lanes of two vectors are the even ones, and which the odd.
+  private static final float[] PARITY = new float[2 * LANES];
+
+  static {
+    for (int i = 0; i < 2 * LANES; i++) {
+      PARITY[i] = i % LANES * 2 + i / LANES;
+    }
+  }
+
   private VectorDot() {}
 
   /** A method for each type: C2 inlines only so much into one. */
@@ -129,11 +138,13 @@ final class VectorDot {
    */
   private static float[] splitPairs(float[] x, int cols, Scratch scratch) {
     float[] split = scratch.panel(cols);
+    FloatVector even = FloatVector.fromArray(F, PARITY, 0);
+    FloatVector odd = FloatVector.fromArray(F, PARITY, LANES);
     for (int i = 0; i + 2 * LANES <= cols; i += 2 * LANES) {
-      for (int j = 0; j < LANES; j++) {
-        split[i + j] = x[i + 2 * j];
-        split[i + LANES + j] = x[i + 2 * j + 1];
-      }
+      FloatVector first = FloatVector.fromArray(F, x, i);
+      FloatVector second = FloatVector.fromArray(F, x, i + LANES);
+      even.selectFrom(first, second).intoArray(split, i);
+      odd.selectFrom(first, second).intoArray(split, i + LANES);
     }
     return split;
   }

@@ -20,7 +20,7 @@ public final class WorkerPool implements AutoCloseable {
   /** One of the parts that members take by turns. */
   @FunctionalInterface
   public interface Turn {
-    /** By a member, so numbered. */
+    /** Number {@code part} of {@code parts} equal ones, by a member, so numbered. */
     void run(int part, int parts, int member);
   }
 
@@ -118,25 +118,32 @@ public final class WorkerPool implements AutoCloseable {
   }
 
   /**
-   * Runs so many parts, each by the member that is free first: a member that the machine slows down
-   * takes fewer, instead of making the others wait. The parts begin in order.
+   * Runs a task in parts, each by the member that is free first: a member that the machine slows
+   * down takes fewer, instead of making the others wait. The first parts, one for each member, are
+   * half of the task, the next ones half of what is left, and so on, so that there are few and the
+   * last are small. They begin in order.
+   *
+   * @param halvings how often; 0 for one part for each member
    */
-  public void turns(int parts, Turn task) {
-    if (workers.length == 0) {
-      for (int part = 0; part < parts; part++) {
-        task.run(part, parts, 0);
-      }
+  public void turns(int halvings, Turn task) {
+    int members = workers.length + 1;
+    if (members == 1) {
+      task.run(0, 1, 0);
       return;
     }
     turn = task;
-    total = parts;
+    total = (halvings + 1) * members;
     nextTurn.set(0);
     run(turns);
   }
 
   private void takeTurns(int member, int members) {
-    for (int part = nextTurn.getAndIncrement(); part < total; part = nextTurn.getAndIncrement()) {
-      turn.run(part, total, member);
+    for (int t = nextTurn.getAndIncrement(); t < total; t = nextTurn.getAndIncrement()) {
+      boolean last = t >= total - members; // as large as those before
+      int halvings = t / members + (last ? 0 : 1);
+      int parts = members << halvings;
+      int first = last ? parts - members : parts - 2 * members;
+      turn.run(first + t % members, parts, member);
     }
   }
 

@@ -29,8 +29,8 @@ public final class GemmaForward {
   // Rows of logits that one product over the embedding computes: 32 of 256000 floats are 32 MB.
   private static final int LOGIT_ROWS = 32;
 
-  // Parts of a decode step's product for each thread.
-  private static final int TURNS = 4;
+  // Of a decode step's product: with two threads, the smallest part is a 128th.
+  private static final int HALVINGS = 6;
 
   // Work is split between threads at multiples of a cache line of floats.
   private static final int ALIGN = Kernels.ROW_GROUP;
@@ -186,11 +186,11 @@ public final class GemmaForward {
 
   private void attention() {
     adapters.compress(l, a.h, QKV);
-    pool.turns(parts(n), qkvTask);
+    pool.turns(halvings(n), qkvTask);
     rows(ropeAndStoreTask);
     attend();
     adapters.compress(l, a.attention, OUTPUT);
-    pool.turns(parts(n), outputTask);
+    pool.turns(halvings(n), outputTask);
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
@@ -316,9 +316,9 @@ public final class GemmaForward {
 
   private void mlp() {
     adapters.compress(l, a.h, GATE_UP);
-    pool.turns(parts(n), gateAndUpTask);
+    pool.turns(halvings(n), gateAndUpTask);
     adapters.compress(l, a.gate, DOWN);
-    pool.turns(parts(n), downTask);
+    pool.turns(halvings(n), downTask);
     kernels.add(a.x, a.h, 0, n * config.hiddenSize());
   }
 
@@ -363,7 +363,7 @@ public final class GemmaForward {
       int count = targets.size();
       if (count == LOGIT_ROWS || (i == n - 1 && count > 0)) {
         logits = count == 1 ? targets.get(0) : logitRows(count * vocab);
-        pool.turns(parts(count), logitsTask);
+        pool.turns(halvings(count), logitsTask);
         for (int j = 0; j < count && count > 1; j++) {
           System.arraycopy(logits, j * vocab, targets.get(j), 0, vocab);
         }
@@ -401,11 +401,11 @@ public final class GemmaForward {
   }
 
   /**
-   * Parts of a product of so many rows: some for each thread, so that none waits long for another,
-   * but not of many rows, whose layout each part makes anew.
+   * How a product of n rows is shared: one row's in ever smaller parts, so that no thread waits
+   * long for another, but not many rows', whose layout each part makes anew.
    */
-  private int parts(int rows) {
-    return rows == 1 ? TURNS * pool.size() : pool.size();
+  private static int halvings(int rows) {
+    return rows == 1 ? HALVINGS : 0;
   }
 
   /** Runs a small job for each row, in the calling thread when there is only one. */

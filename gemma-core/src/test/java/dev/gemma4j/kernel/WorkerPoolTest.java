@@ -25,22 +25,31 @@ class WorkerPoolTest {
   }
 
   @Test
-  void eachTurnIsTakenOnceByOneMemberAtATime() {
-    for (int threads : new int[] {1, 2, 3}) {
+  void turnsCoverTheTaskOnceInEverSmallerParts() {
+    for (int threads : new int[] {1, 2, 3, 5}) {
       try (WorkerPool pool = WorkerPool.start(threads, "test")) {
-        int[] plain = new int[7];
-        AtomicIntegerArray busy = new AtomicIntegerArray(threads);
-        for (int round = 0; round < 1000; round++) {
-          pool.turns(
-              7,
-              (part, parts, member) -> {
-                assertThat(parts).isEqualTo(7);
-                assertThat(busy.incrementAndGet(member)).isEqualTo(1);
-                plain[part]++;
-                busy.decrementAndGet(member);
-              });
+        for (int halvings : new int[] {0, 1, 6}) {
+          int finest = threads << halvings;
+          AtomicIntegerArray covered = new AtomicIntegerArray(finest);
+          AtomicIntegerArray busy = new AtomicIntegerArray(threads);
+          AtomicInteger parts = new AtomicInteger();
+          for (int round = 0; round < 200; round++) {
+            pool.turns(
+                halvings,
+                (part, of, member) -> {
+                  assertThat(busy.incrementAndGet(member)).isEqualTo(1);
+                  for (int i = part * finest / of; i < (part + 1) * finest / of; i++) {
+                    covered.incrementAndGet(i);
+                  }
+                  parts.incrementAndGet();
+                  busy.decrementAndGet(member);
+                });
+          }
+          for (int i = 0; i < finest; i++) {
+            assertThat(covered.get(i)).isEqualTo(200);
+          }
+          assertThat(parts.get()).isEqualTo(200 * (threads == 1 ? 1 : (halvings + 1) * threads));
         }
-        assertThat(plain).containsOnly(1000);
       }
     }
   }
@@ -50,9 +59,9 @@ class WorkerPoolTest {
     try (WorkerPool pool = WorkerPool.start(2, "test")) {
       AtomicInteger left = new AtomicInteger(9);
       pool.turns(
-          10,
+          4,
           (part, parts, member) -> {
-            if (part == 0) {
+            if (part == 0 && parts == 4) { // the first of all
               while (left.get() > 0) { // until the other has taken all the rest
                 Thread.onSpinWait();
               }
@@ -74,11 +83,11 @@ class WorkerPoolTest {
           (caller, count) -> {
             for (int round = 0; round < 10_000; round++) {
               one.split(5, (from, to) -> split[caller] += to - from);
-              one.turns(5, (part, parts, member) -> turns[caller]++);
+              one.turns(4, (part, parts, member) -> turns[caller]++);
             }
           });
       assertThat(split).containsOnly(50_000);
-      assertThat(turns).containsOnly(50_000);
+      assertThat(turns).containsOnly(10_000);
     }
   }
 
