@@ -18,7 +18,6 @@ import static dev.gemma4j.kernel.VectorDot.HALF_REBIAS;
 import static dev.gemma4j.kernel.VectorDot.half;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
-import static jdk.incubator.vector.VectorOperators.ADD;
 import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
@@ -30,7 +29,6 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorMask;
 
 /**
  * Products of {@link RowBands} with one vector or a few: weights are decoded in registers and meet
@@ -48,10 +46,6 @@ final class BandProducts {
   // The nibble below the top one of a mantissa: even columns have their integer in NIBBLE, as 1 +
   // q/16, odd ones here, as 1 + q/256, and one rotation serves two of them.
   private static final int LOWER = 0x00078000;
-
-  private static final VectorMask<Float> EVEN =
-      VectorMask.fromLong(F, 0x5555555555555555L >>> (64 - LANES));
-  private static final VectorMask<Float> ODD = EVEN.not();
 
   private BandProducts() {}
 
@@ -140,6 +134,7 @@ final class BandProducts {
    */
   private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
     float[] offsets = scratch.input(3 * strips);
+    float[] lanes = scratch.panel(2 * LANES);
     for (int s = 0; s < strips; s++) {
       FloatVector first = FloatVector.zero(F);
       FloatVector second = first;
@@ -147,10 +142,14 @@ final class BandProducts {
         first = first.add(FloatVector.fromArray(F, x, s * STRIP + k));
         second = second.add(FloatVector.fromArray(F, x, s * STRIP + STRIP / 2 + k));
       }
-      float half = first.reduceLanes(ADD);
-      FloatVector both = first.add(second);
-      float even = both.reduceLanes(ADD, EVEN);
-      float odd = both.reduceLanes(ADD, ODD);
+      first.intoArray(lanes, 0);
+      second.intoArray(lanes, LANES);
+      float even = 0, odd = 0, half = 0;
+      for (int i = 0; i < LANES; i += 2) {
+        half += lanes[i] + lanes[i + 1];
+        even += lanes[i] + lanes[LANES + i];
+        odd += lanes[i + 1] + lanes[LANES + i + 1];
+      }
       switch (m.type()) {
         case Q4_0 -> {
           offsets[2 * s] = -(1 + 8 / 16f) * even;

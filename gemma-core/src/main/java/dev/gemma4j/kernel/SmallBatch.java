@@ -70,7 +70,7 @@ final class SmallBatch {
 
   /** The sum over a vector's lanes; C2 would not inline sixteen of them above. */
   private static float sum(float[] sums, int at) {
-    return FloatVector.fromArray(F, sums, at).reduceLanes(VectorOperators.ADD);
+    return VectorKernels.sum(FloatVector.fromArray(F, sums, at));
   }
 
   /**

@@ -5,7 +5,6 @@ import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.S;
 import static dev.gemma4j.kernel.VectorKernels.SHORT;
 
-import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
@@ -58,45 +57,49 @@ final class VectorDot {
 
   /** A method for each type: C2 inlines only so much into one. */
   static void matvec(Matrix w, int from, int to, float[] x, float[] y, Scratch scratch) {
+    float[] sums = scratch.scores(4 * LANES);
     switch (w.type()) {
-      case F32 -> f32(w, from, to, x, y);
-      case BF16 -> bf16(w, from, to, x, splitPairs(x, w.cols(), scratch), y);
-      case F16 -> f16(w, from, to, x, splitPairs(x, w.cols(), scratch), y);
-      case Q8_0 -> q8(w, from, to, x, y, scratch);
+      case F32 -> f32(w, from, to, x, y, sums);
+      case BF16 -> bf16(w, from, to, x, splitPairs(x, w.cols(), scratch), y, sums);
+      case F16 -> f16(w, from, to, x, splitPairs(x, w.cols(), scratch), y, sums);
+      case Q8_0 -> q8(w, from, to, x, y, sums, scratch);
       default -> new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
     }
   }
 
-  private static void f32(Matrix w, int from, int to, float[] x, float[] y) {
+  private static void f32(Matrix w, int from, int to, float[] x, float[] y, float[] sums) {
     int d = (to - from) / 4;
     for (int turn = 0; turn < turns(from, to, 4); turn++) {
-      f32Rows(w, first(from, turn, d, 4), turn < d ? d : 0, x, y);
+      f32Rows(w, first(from, turn, d, 4), turn < d ? d : 0, x, y, sums);
     }
   }
 
-  private static void bf16(Matrix w, int from, int to, float[] x, float[] split, float[] y) {
+  private static void bf16(
+      Matrix w, int from, int to, float[] x, float[] split, float[] y, float[] sums) {
     int d = (to - from) / 4;
     for (int turn = 0; turn < turns(from, to, 4); turn++) {
-      bf16Rows(w, first(from, turn, d, 4), turn < d ? d : 0, split, x, y);
+      bf16Rows(w, first(from, turn, d, 4), turn < d ? d : 0, split, x, y, sums);
     }
   }
 
   /** Two rows at a time: four would be more than C2 inlines into one method. */
-  private static void f16(Matrix w, int from, int to, float[] x, float[] split, float[] y) {
+  private static void f16(
+      Matrix w, int from, int to, float[] x, float[] split, float[] y, float[] sums) {
     int d = (to - from) / 2;
     for (int turn = 0; turn < turns(from, to, 2); turn++) {
-      f16Rows(w, first(from, turn, d, 2), turn < d ? d : 0, split, x, y);
+      f16Rows(w, first(from, turn, d, 2), turn < d ? d : 0, split, x, y, sums);
     }
   }
 
-  private static void q8(Matrix w, int from, int to, float[] x, float[] y, Scratch scratch) {
+  private static void q8(
+      Matrix w, int from, int to, float[] x, float[] y, float[] sums, Scratch scratch) {
     if (!BYTES_WIDEN) {
       new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
       return;
     }
     int d = (to - from) / 4;
     for (int turn = 0; turn < turns(from, to, 4); turn++) {
-      q8Rows(w, first(from, turn, d, 4), turn < d ? d : 0, x, y);
+      q8Rows(w, first(from, turn, d, 4), turn < d ? d : 0, x, y, sums);
     }
   }
 
@@ -111,7 +114,7 @@ final class VectorDot {
   }
 
   /** Rows r, r + d, r + 2 d and r + 3 d. */
-  private static void f32Rows(Matrix m, int r, int d, float[] x, float[] y) {
+  private static void f32Rows(Matrix m, int r, int d, float[] x, float[] y, float[] sums) {
     MemorySegment w = m.data();
     int cols = m.cols();
     long step = d * m.rowBytes();
@@ -125,10 +128,11 @@ final class VectorDot {
       s2 = FloatVector.fromMemorySegment(F, w, at + 2 * step, LE).fma(z, s2);
       s3 = FloatVector.fromMemorySegment(F, w, at + 3 * step, LE).fma(z, s3);
     }
-    y[r] = rest(m, r, i, x, s0);
-    y[r + d] = rest(m, r + d, i, x, s1);
-    y[r + 2 * d] = rest(m, r + 2 * d, i, x, s2);
-    y[r + 3 * d] = rest(m, r + 3 * d, i, x, s3);
+    s0.intoArray(sums, 0 * LANES);
+    s1.intoArray(sums, 1 * LANES);
+    s2.intoArray(sums, 2 * LANES);
+    s3.intoArray(sums, 3 * LANES);
+    sum(m, r, d, 4, i, x, sums, y);
   }
 
   /**
@@ -149,7 +153,8 @@ final class VectorDot {
     return split;
   }
 
-  private static void bf16Rows(Matrix m, int r, int d, float[] split, float[] x, float[] y) {
+  private static void bf16Rows(
+      Matrix m, int r, int d, float[] split, float[] x, float[] y, float[] sums) {
     MemorySegment w = m.data();
     int cols = m.cols();
     long step = d * m.rowBytes();
@@ -173,14 +178,16 @@ final class VectorDot {
       even3 = p3.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even3);
       odd3 = p3.and(0xffff0000).reinterpretAsFloats().fma(odd, odd3);
     }
-    y[r] = rest(m, r, i, x, even0.add(odd0));
-    y[r + d] = rest(m, r + d, i, x, even1.add(odd1));
-    y[r + 2 * d] = rest(m, r + 2 * d, i, x, even2.add(odd2));
-    y[r + 3 * d] = rest(m, r + 3 * d, i, x, even3.add(odd3));
+    even0.add(odd0).intoArray(sums, 0 * LANES);
+    even1.add(odd1).intoArray(sums, 1 * LANES);
+    even2.add(odd2).intoArray(sums, 2 * LANES);
+    even3.add(odd3).intoArray(sums, 3 * LANES);
+    sum(m, r, d, 4, i, x, sums, y);
   }
 
   /** Rows r and r + d. */
-  private static void f16Rows(Matrix m, int r, int d, float[] split, float[] x, float[] y) {
+  private static void f16Rows(
+      Matrix m, int r, int d, float[] split, float[] x, float[] y, float[] sums) {
     MemorySegment w = m.data();
     int cols = m.cols();
     long step = d * m.rowBytes();
@@ -197,29 +204,32 @@ final class VectorDot {
       even1 = half(p1.lanewise(VectorOperators.LSHL, 16)).fma(even, even1);
       odd1 = half(p1).fma(odd, odd1);
     }
-    y[r] = rest(m, r, i, x, even0.add(odd0));
-    y[r + d] = rest(m, r + d, i, x, even1.add(odd1));
+    even0.add(odd0).intoArray(sums, 0 * LANES);
+    even1.add(odd1).intoArray(sums, 1 * LANES);
+    sum(m, r, d, 2, i, x, sums, y);
   }
 
-  /** The lanes' sum and the products from column {@code i} on. */
-  private static float rest(Matrix m, int row, int i, float[] x, FloatVector sums) {
-    float sum = sums.reduceLanes(VectorOperators.ADD);
-    for (long at = row * m.rowBytes() + m.type().byteSize(i); i < m.cols(); i++) {
-      float weight;
-      if (m.type() == TensorType.F32) {
-        weight = m.data().get(ValueLayout.JAVA_FLOAT_UNALIGNED, at);
-        at += Float.BYTES;
-      } else {
-        short bits = m.data().get(SHORT, at);
-        weight =
-            m.type() == TensorType.F16
-                ? Float.float16ToFloat(bits)
-                : Float.intBitsToFloat(bits << 16);
-        at += Short.BYTES;
+  /** The sums of n rows' lanes, and of their products from column {@code done} on. */
+  private static void sum(
+      Matrix m, int r, int d, int n, int done, float[] x, float[] sums, float[] y) {
+    for (int j = 0; j < n; j++) {
+      int row = r + j * d;
+      float sum = VectorKernels.sum(FloatVector.fromArray(F, sums, j * LANES));
+      for (int i = done; i < m.cols(); i++) {
+        sum = Math.fma(weight(m, row, i), x[i], sum);
       }
-      sum = Math.fma(weight, x[i], sum);
+      y[row] = sum;
     }
-    return sum;
+  }
+
+  /** One weight of a type without blocks. */
+  private static float weight(Matrix m, int row, int column) {
+    long at = row * m.rowBytes() + m.type().byteSize(column);
+    return switch (m.type()) {
+      case F32 -> m.data().get(ValueLayout.JAVA_FLOAT_UNALIGNED, at);
+      case F16 -> Float.float16ToFloat(m.data().get(SHORT, at));
+      default -> Float.intBitsToFloat(m.data().get(SHORT, at) << 16);
+    };
   }
 
   /** The halves in the upper 16 bits of each lane as floats. */
@@ -241,7 +251,7 @@ final class VectorDot {
         .mul(HALF_REBIAS);
   }
 
-  private static void q8Rows(Matrix m, int r, int d, float[] x, float[] y) {
+  private static void q8Rows(Matrix m, int r, int d, float[] x, float[] y, float[] sums) {
     MemorySegment w = m.data();
     int cols = m.cols();
     long step = d * m.rowBytes();
@@ -265,10 +275,11 @@ final class VectorDot {
         s3 = bytes(w, p + LANES).fma(b, bytes(w, p).mul(a)).fma(scale3, s3);
       }
     }
-    y[r] = s0.reduceLanes(VectorOperators.ADD);
-    y[r + d] = s1.reduceLanes(VectorOperators.ADD);
-    y[r + 2 * d] = s2.reduceLanes(VectorOperators.ADD);
-    y[r + 3 * d] = s3.reduceLanes(VectorOperators.ADD);
+    s0.intoArray(sums, 0 * LANES);
+    s1.intoArray(sums, 1 * LANES);
+    s2.intoArray(sums, 2 * LANES);
+    s3.intoArray(sums, 3 * LANES);
+    sum(m, r, d, 4, cols, x, sums, y);
   }
 
   private static FloatVector scale(MemorySegment w, long at) {

@@ -17,6 +17,7 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /** The kernels on the Vector API; the matrix products are in {@link VectorMatmul}. */
@@ -33,6 +34,10 @@ final class VectorKernels implements Kernels {
       ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   private static final int LANES = F.length();
+
+  private static final VectorShuffle<Float> BY_8 = VectorShuffle.iota(F, 8, 1, true);
+  private static final VectorShuffle<Float> BY_4 = VectorShuffle.iota(F, 4, 1, true);
+  private static final VectorShuffle<Float> BY_2 = VectorShuffle.iota(F, 2, 1, true);
 
   /** Bytes from one position to the next in a block of values. */
   private static final long STEP = KvLayout.BLOCK * Float.BYTES;
@@ -224,7 +229,7 @@ final class VectorKernels implements Kernels {
       e.intoArray(x, offset + i);
       sums = sums.add(e);
     }
-    float sum = sums.reduceLanes(VectorOperators.ADD);
+    float sum = sum(sums);
     for (int i = bound; i < n; i++) {
       x[offset + i] = ScalarKernels.exp((x[offset + i] - max) * scale);
       sum += x[offset + i];
@@ -256,6 +261,17 @@ final class VectorKernels implements Kernels {
     return p.reinterpretAsInts().add(exponent).reinterpretAsFloats();
   }
 
+  /**
+   * The sum of all lanes, in the same order always: {@code reduceLanes} adds in one order once C2
+   * has compiled it, and before in another.
+   */
+  static float sum(FloatVector v) {
+    v = LANES > 8 ? v.add(v.rearrange(BY_8)) : v;
+    v = LANES > 4 ? v.add(v.rearrange(BY_4)) : v;
+    v = LANES > 2 ? v.add(v.rearrange(BY_2)) : v;
+    return v.lane(0) + v.lane(1);
+  }
+
   static float dot(float[] a, int aOffset, float[] b, int bOffset, int n) {
     FloatVector s0 = FloatVector.zero(F);
     FloatVector s1 = FloatVector.zero(F);
@@ -268,7 +284,7 @@ final class VectorKernels implements Kernels {
           FloatVector.fromArray(F, a, aOffset + i + LANES)
               .fma(FloatVector.fromArray(F, b, bOffset + i + LANES), s1);
     }
-    float sum = s0.add(s1).reduceLanes(VectorOperators.ADD);
+    float sum = sum(s0.add(s1));
     for (; i < n; i++) {
       sum = Math.fma(a[aOffset + i], b[bOffset + i], sum);
     }
