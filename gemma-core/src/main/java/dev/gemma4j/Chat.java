@@ -16,9 +16,14 @@ public final class Chat implements AutoCloseable {
   private final Session session;
   private final GenerationOptions options;
   private final List<ChatMessage> messages = new ArrayList<>();
-  private String system;
-  private @Nullable TokenStream answer;
+  private final String system;
+  private @Nullable TokenStream
+      answer; // the last one whose question was read, or the one under way
   private int answerStart;
+  private @Nullable TokenStream answerBefore;
+  private int answerStartBefore;
+  private int questionStart;
+  private boolean halfRead; // from questionStart on are tokens of a message that was taken back
 
   Chat(Gemma gemma, String system, GenerationOptions options) {
     ChatTemplate.endOfTurn(gemma.tokenizer()); // fails early on a model that cannot chat
@@ -35,6 +40,7 @@ public final class Chat implements AutoCloseable {
    * Sends a user's message and returns the answer.
    *
    * @throws ContextLengthException when the conversation does not fit; the message is not added
+   * @throws KvMemoryException when there is no room for keys and values; the message is not added
    */
   public String send(String text) {
     try (TokenStream stream = stream(text)) {
@@ -43,13 +49,21 @@ public final class Chat implements AutoCloseable {
     }
   }
 
-  /** Sends a user's message and streams the answer. An answer that was cut short stays as it is. */
+  /**
+   * Sends a user's message and streams the answer. An answer that was cut short stays as it is; a
+   * message that was not yet read when the answer failed or was cancelled is taken back.
+   */
   public TokenStream stream(String text) {
     Tokenizer tokenizer = gemma.tokenizer();
     settle();
-    String first = system.isEmpty() ? "" : system + "\n\n";
-    int[] ids = ChatTemplate.question(first + text.strip(), tokenizer);
-    if (session.position() == 0) {
+    if (halfRead) {
+      session.truncate(questionStart);
+      halfRead = false;
+    }
+    boolean first = session.position() == 0;
+    String preface = first && !system.isEmpty() ? system + "\n\n" : "";
+    int[] ids = ChatTemplate.question(preface + text.strip(), tokenizer);
+    if (first) {
       ids = ChatTemplate.concat(new int[] {tokenizer.bosId()}, ids);
     } else {
       ids = ChatTemplate.concat(pendingIds(tokenizer), ids);
@@ -57,9 +71,11 @@ public final class Chat implements AutoCloseable {
     if (ids.length > gemma.contextLength() - session.position()) {
       throw new ContextLengthException(session.position(), ids.length, gemma.contextLength());
     }
-    system = "";
     messages.add(new ChatMessage(Role.USER, text));
-    answerStart = session.position() + ids.length;
+    answerBefore = answer;
+    answerStartBefore = answerStart;
+    questionStart = session.position();
+    answerStart = questionStart + ids.length;
     Set<Integer> ends = gemma.endIds();
     ends.add(ChatTemplate.endOfTurn(tokenizer));
     TokenStream stream = new TokenStream(gemma, session, false, ids, ends, options);
@@ -88,6 +104,13 @@ public final class Chat implements AutoCloseable {
     TokenStream last = answer;
     if (last != null && messages.getLast().role() == Role.USER) {
       last.close();
+      if (session.position() < answerStart) {
+        messages.removeLast();
+        halfRead = true;
+        answer = answerBefore;
+        answerStart = answerStartBefore;
+        return;
+      }
       messages.add(new ChatMessage(Role.MODEL, last.result().text()));
     }
   }

@@ -145,6 +145,20 @@ class ChatTest {
   }
 
   @Test
+  void aMessageThatWasNotReadIsTakenBack() {
+    try (Chat chat = gemma.chat("Be brief.", GREEDY);
+        Chat expected = gemma.chat("Be brief.", GREEDY)) {
+      chat.stream("Never read").close();
+      assertThat(chat.messages()).hasSize(1);
+      assertThat(chat.send("Hello")).isEqualTo(expected.send("Hello"));
+      chat.stream("Never read either").close();
+      assertThat(chat.send("More")).isEqualTo(expected.send("More"));
+      assertThat(chat.messages()).isEqualTo(expected.messages());
+      chat.stream("Nor this"); // left open
+    }
+  }
+
+  @Test
   void aPromptMustEndWithAQuestion() {
     assertThatThrownBy(() -> gemma.generate(Prompt.chat(List.of()), GREEDY))
         .isInstanceOf(IllegalArgumentException.class)
