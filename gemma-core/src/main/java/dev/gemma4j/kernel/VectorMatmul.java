@@ -246,6 +246,14 @@ final class VectorMatmul {
       for (; i < n; i++) {
         out[at + i] = Float.intBitsToFloat(data.get(SHORT, start + 2L * i) << 16);
       }
+    } else if (w.type() == TensorType.F16) {
+      int i = 0;
+      for (; i < F.loopBound(n); i += LANES) {
+        VectorDot.halves(data, start + 2L * i).intoArray(out, at + i);
+      }
+      for (; i < n; i++) {
+        out[at + i] = Float.float16ToFloat(data.get(SHORT, start + 2L * i));
+      }
     } else if (w.type() == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
       for (int i = 0; i < n; i += 32, start += 34) {
         float scale = Float.float16ToFloat(data.get(SHORT, start));
