@@ -373,6 +373,9 @@ public final class Session implements AutoCloseable {
         throw new IllegalArgumentException(
             "position must be in [0, " + length + "], but is " + position);
       }
+      if (!cache.wake()) { // else the pool might take the pages meanwhile
+        givenUp = true;
+      }
       cache.truncate(position);
       length = position;
     } finally {

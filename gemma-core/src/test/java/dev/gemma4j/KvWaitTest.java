@@ -163,6 +163,20 @@ class KvWaitTest {
   }
 
   @Test
+  void aChatThatTookAMessageBackGoesOnWhenItsPagesWereTaken() {
+    try (Gemma roomy = Goldens.load(MODEL);
+        Gemma gemma = load(6, LONG);
+        Chat expected = roomy.chat("", options(20));
+        Chat chat = gemma.chat("", options(20))) {
+      assertThat(chat.send("Hello")).isEqualTo(expected.send("Hello"));
+      chat.stream("Never read").close();
+      gemma.generate(prompt(5 * PAGE + 1, 1), options(4)); // all pages
+      assertThat(chat.send("More")).isEqualTo(expected.send("More"));
+      assertThat(chat.messages()).isEqualTo(expected.messages());
+    }
+  }
+
+  @Test
   void aPromptThatNeverFitsFailsAtOnce() {
     try (Gemma gemma = load(6, LONG);
         TokenStream other = gemma.stream(prompt(10, 1), options(1000))) {
