@@ -17,13 +17,11 @@ public final class Chat implements AutoCloseable {
   private final GenerationOptions options;
   private final List<ChatMessage> messages = new ArrayList<>();
   private final String system;
-  private @Nullable TokenStream
-      answer; // the last one whose question was read, or the one under way
+  private int end; // of what is settled; tokens behind it are of the message under way
+  private @Nullable TokenStream pending; // the answer under way
+  private int pendingStart;
+  private @Nullable TokenStream answer; // the last one that is settled
   private int answerStart;
-  private @Nullable TokenStream answerBefore;
-  private int answerStartBefore;
-  private int questionStart;
-  private boolean halfRead; // from questionStart on are tokens of a message that was taken back
 
   Chat(Gemma gemma, String system, GenerationOptions options) {
     ChatTemplate.endOfTurn(gemma.tokenizer()); // fails early on a model that cannot chat
@@ -56,9 +54,8 @@ public final class Chat implements AutoCloseable {
   public TokenStream stream(String text) {
     Tokenizer tokenizer = gemma.tokenizer();
     settle();
-    if (halfRead) {
-      session.truncate(questionStart);
-      halfRead = false;
+    if (session.position() > end) {
+      session.truncate(end);
     }
     boolean first = session.position() == 0;
     String preface = first && !system.isEmpty() ? system + "\n\n" : "";
@@ -72,14 +69,11 @@ public final class Chat implements AutoCloseable {
       throw new ContextLengthException(session.position(), ids.length, gemma.contextLength());
     }
     messages.add(new ChatMessage(Role.USER, text));
-    answerBefore = answer;
-    answerStartBefore = answerStart;
-    questionStart = session.position();
-    answerStart = questionStart + ids.length;
+    pendingStart = end + ids.length;
     Set<Integer> ends = gemma.endIds();
     ends.add(ChatTemplate.endOfTurn(tokenizer));
     TokenStream stream = new TokenStream(gemma, session, false, ids, ends, options);
-    answer = stream;
+    pending = stream;
     return stream;
   }
 
@@ -99,20 +93,24 @@ public final class Chat implements AutoCloseable {
     return ChatTemplate.concat(missing, closing);
   }
 
-  /** Records the answer of the last stream, cancelling it if it was left half-way. */
+  /**
+   * Records the answer under way, cancelling it if it was left half-way, or takes its message back.
+   */
   private void settle() {
-    TokenStream last = answer;
-    if (last != null && messages.getLast().role() == Role.USER) {
-      last.close();
-      if (session.position() < answerStart) {
-        messages.removeLast();
-        halfRead = true;
-        answer = answerBefore;
-        answerStart = answerStartBefore;
-        return;
-      }
-      messages.add(new ChatMessage(Role.MODEL, last.result().text()));
+    TokenStream last = pending;
+    if (last == null) {
+      return;
     }
+    last.close();
+    pending = null;
+    if (session.position() < pendingStart) {
+      messages.removeLast();
+      return;
+    }
+    messages.add(new ChatMessage(Role.MODEL, last.result().text()));
+    answer = last;
+    answerStart = pendingStart;
+    end = session.position();
   }
 
   /** The turns so far, the system text first if there is one. */

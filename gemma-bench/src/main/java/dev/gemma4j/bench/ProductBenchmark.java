@@ -64,13 +64,7 @@ final class ProductBenchmark implements Callable<Integer> {
 
   private void measure(Weights weights, Kernels kernels, WorkerPool pool) {
     List<Matrix> matrices = new ArrayList<>();
-    weights
-        .layers()
-        .forEach(
-            l ->
-                matrices.addAll(
-                    List.of(
-                        l.query(), l.key(), l.value(), l.output(), l.gate(), l.up(), l.down())));
+    weights.layers().forEach(layer -> matrices.addAll(layer.matrices()));
     matrices.add(weights.embedding());
     Scratch[] scratch = new Scratch[threads];
     for (int i = 0; i < threads; i++) {

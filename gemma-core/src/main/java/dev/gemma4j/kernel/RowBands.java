@@ -55,7 +55,7 @@ final class RowBands {
   static final int STRIPS = 8;
 
   /** Bytes of as many halves as lanes. */
-  static final int HALVES = 2 * LANES;
+  private static final int HALVES = 2 * LANES;
 
   /** Bytes of a vector of each set. */
   static final int STEP = SETS * VECTOR;

@@ -223,7 +223,7 @@ final class VectorDot {
   }
 
   /** One weight of a type without blocks. */
-  private static float weight(Matrix m, int row, int column) {
+  static float weight(Matrix m, int row, int column) {
     long at = row * m.rowBytes() + m.type().byteSize(column);
     return switch (m.type()) {
       case F32 -> m.data().get(ValueLayout.JAVA_FLOAT_UNALIGNED, at);

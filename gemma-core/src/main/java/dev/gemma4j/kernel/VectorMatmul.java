@@ -244,7 +244,7 @@ final class VectorMatmul {
             .intoArray(out, at + i);
       }
       for (; i < n; i++) {
-        out[at + i] = Float.intBitsToFloat(data.get(SHORT, start + 2L * i) << 16);
+        out[at + i] = VectorDot.weight(w, row, k + i);
       }
     } else if (w.type() == TensorType.F16) {
       int i = 0;
@@ -252,7 +252,7 @@ final class VectorMatmul {
         VectorDot.halves(data, start + 2L * i).intoArray(out, at + i);
       }
       for (; i < n; i++) {
-        out[at + i] = Float.float16ToFloat(data.get(SHORT, start + 2L * i));
+        out[at + i] = VectorDot.weight(w, row, k + i);
       }
     } else if (w.type() == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
       for (int i = 0; i < n; i += 32, start += 34) {

@@ -47,7 +47,8 @@ public record Weights(GemmaConfig config, Matrix embedding, List<Layer> layers, 
       };
     }
 
-    List<Matrix> matrices() {
+    /** All of the layer. */
+    public List<Matrix> matrices() {
       return List.of(query, key, value, output, gate, up, down);
     }
   }
