@@ -40,6 +40,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private final StreamingDecoder decoder;
   private final int longestStop;
   private final @Nullable ConstrainedText constrained;
+  private final List<LogitsProcessor> processors;
   private final Sampler sampler;
   private final Speculation.@Nullable Drafter drafter;
   private int[] draft = {}; // the guesses of the last pass
@@ -80,6 +81,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.random = seed == null ? new SplittableRandom() : new SplittableRandom(seed);
     this.decoder = gemma.tokenizer().newStreamingDecoder();
     this.longestStop = options.stop().stream().mapToInt(String::length).max().orElse(0);
+    this.processors = options.processors().stream().map(LogitsProcessor::newText).toList();
     this.sampler = options.sampler().newText();
     this.drafter = drafter(options.speculation());
     this.constrained = constrain(options.constraint());
@@ -184,10 +186,10 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (constrained != null) {
       constrained.restrict(row);
     }
-    for (LogitsProcessor processor : options.processors()) {
+    for (LogitsProcessor processor : processors) {
       processor.process(row, session.history());
     }
-    if (constrained != null && !options.processors().isEmpty()) {
+    if (constrained != null && !processors.isEmpty()) {
       constrained.restrict(row);
     }
     int id = sampler.sample(row, random);

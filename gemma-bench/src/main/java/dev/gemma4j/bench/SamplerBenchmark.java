@@ -85,7 +85,7 @@ public class SamplerBenchmark {
 
   private final SplittableRandom random = new SplittableRandom(1);
   private Sampler sampler = Samplers.greedy();
-  private final LogitsProcessor typical = LogitsProcessors.typical(0.9f);
+  private final LogitsProcessor typical = LogitsProcessors.typical(0.9f).newText();
   private float[] row = {};
   private float[] copy = {};
 

@@ -51,10 +51,7 @@ public final class Logits {
   /** Natural logarithms of the probabilities, a new array [vocabSize]. */
   public float[] logSoftmax() {
     float[] result = new float[values.length];
-    double logSum = logSumExp();
-    for (int i = 0; i < values.length; i++) {
-      result[i] = (float) (values[i] - logSum);
-    }
+    Softmax.logs(values, logSumExp(), result);
     return result;
   }
 

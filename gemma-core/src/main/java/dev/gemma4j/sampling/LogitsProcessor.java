@@ -13,6 +13,15 @@ public interface LogitsProcessor {
   void process(Logits logits, TokenHistory history);
 
   /**
+   * The processor of one new text: itself, unless it keeps something from token to token. Each
+   * generation calls it once, so that one set of options serves many at a time; {@link
+   * dev.gemma4j.Search#beams}, whose texts fork, does not.
+   */
+  default LogitsProcessor newText() {
+    return this;
+  }
+
+  /**
    * Divides positive logits of tokens that occurred by {@code penalty} and multiplies negative ones
    * (CTRL, https://arxiv.org/abs/1909.05858), each token once.
    *

@@ -5,10 +5,12 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
- * The usual logits processors. All are immutable and safe to share. The history that they look at
- * is the prompt and all that was generated after it.
+ * The usual logits processors. All are immutable and safe to share; what their {@link
+ * LogitsProcessor#newText} returns serves one text. The history that they look at is the prompt and
+ * all that was generated after it.
  */
 public final class LogitsProcessors {
   /** As in the original: a longer repetition changes nothing, but would take quadratic time. */
@@ -107,21 +109,40 @@ public final class LogitsProcessors {
    */
   public static LogitsProcessor typical(float mass) {
     check(mass > 0 && mass <= 1, "typical", "in (0, 1]", mass);
-    return (logits, history) -> {
-      if (mass < 1) {
-        keepTypical(logits, mass);
-      }
-    };
+    return mass == 1 ? (logits, history) -> {} : new Typical(mass, null);
   }
 
-  private static void keepTypical(Logits logits, float mass) {
-    float[] logs = logits.logSoftmax();
-    double entropy = Softmax.entropy(logs);
-    Nucleus nucleus = new Nucleus().rank(logs, -entropy, 0, 1, 0);
-    Nucleus.Cut cut = nucleus.reach(mass);
+  /**
+   * Of {@link #typical}.
+   *
+   * @param nucleus that of one text, or null for a new one at each token
+   */
+  private record Typical(float mass, @Nullable Nucleus nucleus) implements LogitsProcessor {
+    @Override
+    public void process(Logits logits, TokenHistory history) {
+      keepTypical(logits.values(), mass, nucleus == null ? new Nucleus() : nucleus);
+    }
+
+    @Override
+    public LogitsProcessor newText() {
+      return new Typical(mass, new Nucleus());
+    }
+  }
+
+  private static void keepTypical(float[] logits, float mass, Nucleus nucleus) {
+    float[] logs = nucleus.logSoftmax(logits);
+    double entropy = nucleus.entropy(logs);
+    // All tokens of less have half of what is left out at most. They are as far from the entropy as
+    // this, so when the cut is nearer, they are behind it.
+    double least = (1 - (double) mass) / 2 / logs.length;
+    double far = -Math.log(least) - entropy;
+    Nucleus.Cut cut = nucleus.rank(logs, -entropy, 0, 1, least).reach(mass);
+    if (cut == null || !(cut.distance() < far && cut.mass() >= mass)) {
+      cut = nucleus.rank(logs, -entropy, 0, 1, 0).reach(mass);
+    }
     for (int id = 0; id < logs.length; id++) {
       if (cut == null || !nucleus.contains(cut, id)) {
-        logits.set(id, Float.NEGATIVE_INFINITY);
+        logits[id] = Float.NEGATIVE_INFINITY;
       }
     }
   }

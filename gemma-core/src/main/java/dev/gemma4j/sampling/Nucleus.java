@@ -27,6 +27,7 @@ final class Nucleus {
   private final double[] inner = new double[BUCKETS]; // of a part of a bucket
   private final double[] p = new double[Softmax.LANES];
   private final double[] sums = new double[Softmax.LANES];
+  private float[] logs = {};
   private float[] x = {};
   private double center;
   private float max;
@@ -86,6 +87,21 @@ final class Nucleus {
   /** The mass of all tokens of a row, before they are ranked: as {@link Softmax#sum}. */
   double sum(float[] x, float max, double scale) {
     return Softmax.sum(x, max, scale, sums, p);
+  }
+
+  /** As {@link Logits#logSoftmax}, valid until the next call. */
+  float[] logSoftmax(float[] x) {
+    if (logs.length != x.length) {
+      logs = new float[x.length];
+    }
+    float max = x[Logits.of(x).argmax()];
+    Softmax.logs(x, max + Math.log(sum(x, max, 1)), logs);
+    return logs;
+  }
+
+  /** As {@link Softmax#entropy(float[])}. */
+  double entropy(float[] x) {
+    return Softmax.entropy(x, sums, p);
   }
 
   /** Finds the ids in [from, to) that count, without a jump that the processor would guess. */

@@ -9,6 +9,9 @@ import org.jspecify.annotations.Nullable;
  * Sampler#newText} returns serves one text, whose tokens share its tables.
  */
 public final class Samplers {
+  /** The exponential of less is nothing. */
+  private static final double LEAST = -745;
+
   private Samplers() {}
 
   /** Always the most probable token. */
@@ -215,10 +218,10 @@ public final class Samplers {
     double left = random.nextDouble() * sum;
     int last = 0;
     for (int i = 0; i < logits.size(); i++) {
-      double p = Math.exp((logits.get(i) - max) * invT);
-      if (p > 0) {
+      double y = (logits.get(i) - max) * invT;
+      if (y > LEAST) {
         last = i;
-        left -= p;
+        left -= Math.exp(y);
         if (left < 0) {
           return i;
         }

@@ -54,10 +54,21 @@ final class Softmax {
     }
   }
 
+  /** {@code out = x - logSum}: logarithms of probabilities, given that of all exponentials. */
+  static void logs(float[] x, double logSum, float[] out) {
+    for (int i = 0; i < x.length; i++) {
+      out[i] = (float) (x[i] - logSum);
+    }
+  }
+
   /** The entropy in nats of the distribution with these logarithms, to 1e-12. */
   static double entropy(float[] logs) {
-    double[] sums = new double[LANES];
-    double[] p = new double[LANES];
+    return entropy(logs, new double[LANES], new double[LANES]);
+  }
+
+  /** The same in the caller's buffers of {@value #LANES}. */
+  static double entropy(float[] logs, double[] sums, double[] p) {
+    Arrays.fill(sums, 0);
     int whole = logs.length - logs.length % LANES;
     for (int at = 0; at < whole; at += LANES) {
       roots(logs, at, 0, 1, p);
