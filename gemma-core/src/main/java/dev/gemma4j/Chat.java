@@ -49,7 +49,10 @@ public final class Chat implements AutoCloseable {
 
   /**
    * Sends a user's message and streams the answer. An answer that was cut short stays as it is; a
-   * message that was not yet read when the answer failed or was cancelled is taken back.
+   * message that was not yet read when the answer failed or was cancelled is taken back. When this
+   * method throws, the message is not added.
+   *
+   * @throws ContextLengthException when the conversation does not fit
    */
   public TokenStream stream(String text) {
     Tokenizer tokenizer = gemma.tokenizer();
@@ -68,11 +71,12 @@ public final class Chat implements AutoCloseable {
     if (ids.length > gemma.contextLength() - session.position()) {
       throw new ContextLengthException(session.position(), ids.length, gemma.contextLength());
     }
-    messages.add(new ChatMessage(Role.USER, text));
-    pendingStart = end + ids.length;
     Set<Integer> ends = gemma.endIds();
     ends.add(ChatTemplate.endOfTurn(tokenizer));
     TokenStream stream = new TokenStream(gemma, session, false, ids, ends, options);
+    // Only now, as what the options bring may fail to begin a text.
+    messages.add(new ChatMessage(Role.USER, text));
+    pendingStart = end + ids.length;
     pending = stream;
     return stream;
   }

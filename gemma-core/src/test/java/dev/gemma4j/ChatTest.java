@@ -3,9 +3,13 @@ package dev.gemma4j;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.sampling.Sampler;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.random.RandomGenerator;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -155,6 +159,62 @@ class ChatTest {
       assertThat(chat.send("More")).isEqualTo(expected.send("More"));
       assertThat(chat.messages()).isEqualTo(expected.messages());
       chat.stream("Nor this"); // left open
+    }
+  }
+
+  @Test
+  void aMessageWhoseAnswerCannotBeginLeavesTheChatAsItWas() {
+    AtomicBoolean fails = new AtomicBoolean();
+    Sampler moody =
+        new Sampler() {
+          @Override
+          public int sample(Logits logits, RandomGenerator random) {
+            return logits.argmax();
+          }
+
+          @Override
+          public Sampler newText() {
+            if (fails.get()) {
+              throw new IllegalStateException("not today");
+            }
+            return this;
+          }
+        };
+    GenerationOptions options = GenerationOptions.builder().maxTokens(12).sampler(moody).build();
+    try (Chat chat = gemma.chat("Be brief.", options);
+        Chat expected = gemma.chat("Be brief.", options)) {
+      for (String text : List.of("Hello", "More")) {
+        List<ChatMessage> before = chat.messages();
+        fails.set(true);
+        assertThatThrownBy(() -> chat.stream("Never begun")).hasMessage("not today");
+        fails.set(false);
+        assertThatThrownBy(() -> chat.send("x ".repeat(gemma.contextLength())))
+            .isInstanceOf(ContextLengthException.class);
+        assertThat(chat.messages()).isEqualTo(before);
+        assertThat(chat.send(text)).isEqualTo(expected.send(text));
+      }
+      assertThat(chat.messages()).isEqualTo(expected.messages()).hasSize(5);
+    }
+  }
+
+  @Test
+  void aMessageAfterTheDraftModelWasClosedIsNotAdded() {
+    Gemma drafts = Goldens.load("gemma-mqa-f32");
+    GenerationOptions options =
+        GenerationOptions.builder()
+            .temperature(0)
+            .maxTokens(12)
+            .speculation(Speculation.draftModel(drafts, 2))
+            .build();
+    try (drafts;
+        Chat chat = gemma.chat("", options)) {
+      chat.send("Hello");
+      List<ChatMessage> before = chat.messages();
+      drafts.close();
+      assertThatThrownBy(() -> chat.send("More"))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("closed");
+      assertThat(chat.messages()).isEqualTo(before).hasSize(2);
     }
   }
 
