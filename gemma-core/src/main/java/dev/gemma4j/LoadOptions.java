@@ -2,6 +2,7 @@ package dev.gemma4j;
 
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -74,167 +75,96 @@ public record LoadOptions(
   }
 
   public LoadOptions withWeights(WeightType type) {
-    return new LoadOptions(
-        type,
-        mergedAdapter,
-        memory,
-        threads,
-        contextLength,
-        kv,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.weights = type);
   }
 
   public LoadOptions withMergedAdapter(Path directory) {
-    return new LoadOptions(
-        weights,
-        directory,
-        memory,
-        threads,
-        contextLength,
-        kv,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.mergedAdapter = directory);
   }
 
   public LoadOptions withMemory(Memory place) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        place,
-        threads,
-        contextLength,
-        kv,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.memory = place);
   }
 
   public LoadOptions withThreads(int count) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        count,
-        contextLength,
-        kv,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.threads = count);
   }
 
   public LoadOptions withContextLength(int positions) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        threads,
-        positions,
-        kv,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.contextLength = positions);
   }
 
   public LoadOptions withKv(KvType type) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        threads,
-        contextLength,
-        type,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.kv = type);
   }
 
   public LoadOptions withKvMemory(long bytes) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        threads,
-        contextLength,
-        kv,
-        bytes,
-        kvWait,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.kvMemory = bytes);
   }
 
   public LoadOptions withKvWait(Duration longest) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        threads,
-        contextLength,
-        kv,
-        kvMemory,
-        longest,
-        promptReuse,
-        kernels,
-        progress);
+    return with(copy -> copy.kvWait = longest);
   }
 
   public LoadOptions withPromptReuse(boolean reuse) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        threads,
-        contextLength,
-        kv,
-        kvMemory,
-        kvWait,
-        reuse,
-        kernels,
-        progress);
+    return with(copy -> copy.promptReuse = reuse);
   }
 
   public LoadOptions withKernels(KernelType type) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        threads,
-        contextLength,
-        kv,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        type,
-        progress);
+    return with(copy -> copy.kernels = type);
   }
 
   public LoadOptions withProgress(ProgressListener listener) {
-    return new LoadOptions(
-        weights,
-        mergedAdapter,
-        memory,
-        threads,
-        contextLength,
-        kv,
-        kvMemory,
-        kvWait,
-        promptReuse,
-        kernels,
-        listener);
+    return with(copy -> copy.progress = listener);
+  }
+
+  private LoadOptions with(Consumer<Copy> change) {
+    Copy copy = new Copy(this);
+    change.accept(copy);
+    return copy.toOptions();
+  }
+
+  /** The same that may be changed. */
+  private static final class Copy {
+    private WeightType weights;
+    private @Nullable Path mergedAdapter;
+    private Memory memory;
+    private int threads;
+    private int contextLength;
+    private KvType kv;
+    private long kvMemory;
+    private Duration kvWait;
+    private boolean promptReuse;
+    private KernelType kernels;
+    private ProgressListener progress;
+
+    Copy(LoadOptions options) {
+      weights = options.weights;
+      mergedAdapter = options.mergedAdapter;
+      memory = options.memory;
+      threads = options.threads;
+      contextLength = options.contextLength;
+      kv = options.kv;
+      kvMemory = options.kvMemory;
+      kvWait = options.kvWait;
+      promptReuse = options.promptReuse;
+      kernels = options.kernels;
+      progress = options.progress;
+    }
+
+    LoadOptions toOptions() {
+      return new LoadOptions(
+          weights,
+          mergedAdapter,
+          memory,
+          threads,
+          contextLength,
+          kv,
+          kvMemory,
+          kvWait,
+          promptReuse,
+          kernels,
+          progress);
+    }
   }
 }
