@@ -1,5 +1,7 @@
 package dev.gemma4j.examples.server;
 
+import dev.gemma4j.ContextLengthException;
+import dev.gemma4j.KvMemoryException;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -13,13 +15,50 @@ final class ApiException extends RuntimeException {
   private final @Nullable String param;
   private final @Nullable String code;
 
+  /** Seconds after which the same request may be answered; null when there is no such hope. */
+  final @Nullable Integer retryAfter;
+
   ApiException(
       int status, String type, String message, @Nullable String param, @Nullable String code) {
+    this(status, type, message, param, code, null);
+  }
+
+  private ApiException(
+      int status,
+      String type,
+      String message,
+      @Nullable String param,
+      @Nullable String code,
+      @Nullable Integer retryAfter) {
     super(message);
     this.status = status;
     this.type = type;
     this.param = param;
     this.code = code;
+    this.retryAfter = retryAfter;
+  }
+
+  /** The answer to a request that failed with this. */
+  static ApiException of(RuntimeException e) {
+    String message = String.valueOf(e.getMessage());
+    return switch (e) {
+      case ApiException answer -> answer;
+      case ContextLengthException tooLong -> tooLong(message);
+      case KvMemoryException never when never.asked() > never.limit() -> tooLong(message);
+      case KvMemoryException now -> busy(503, "server_error", message, "out_of_memory");
+      case IllegalArgumentException wrong -> badRequest(message, null);
+      default -> new ApiException(500, "server_error", "internal error", null, null);
+    };
+  }
+
+  private static ApiException tooLong(String message) {
+    return new ApiException(
+        400, "invalid_request_error", message, "messages", "context_length_exceeded");
+  }
+
+  /** The client may come back in a second. */
+  static ApiException busy(int status, String type, String message, String code) {
+    return new ApiException(status, type, message, null, code, 1);
   }
 
   static ApiException badRequest(String message, @Nullable String param) {

@@ -4,7 +4,6 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
-import dev.gemma4j.ContextLengthException;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
@@ -103,30 +102,12 @@ final class OpenAiServer implements AutoCloseable {
     try (exchange) {
       try {
         route(exchange);
-      } catch (ApiException e) {
-        fail(exchange, e);
-      } catch (ContextLengthException e) {
-        String message = String.valueOf(e.getMessage());
-        fail(
-            exchange,
-            new ApiException(
-                400, "invalid_request_error", message, "messages", "context_length_exceeded"));
-      } catch (KvMemoryException e) {
-        String message = String.valueOf(e.getMessage());
-        if (e.asked() > e.limit()) {
-          fail(
-              exchange,
-              new ApiException(
-                  400, "invalid_request_error", message, "messages", "context_length_exceeded"));
-        } else {
-          exchange.getResponseHeaders().set("Retry-After", "1");
-          fail(exchange, new ApiException(503, "server_error", message, null, "out_of_memory"));
-        }
-      } catch (IllegalArgumentException e) {
-        fail(exchange, ApiException.badRequest(String.valueOf(e.getMessage()), null));
       } catch (RuntimeException e) {
-        log.error("{} {} failed", exchange.getRequestMethod(), exchange.getRequestURI(), e);
-        fail(exchange, new ApiException(500, "server_error", "internal error", null, null));
+        ApiException answer = ApiException.of(e);
+        if (answer.status == 500) {
+          log.error("{} {} failed", exchange.getRequestMethod(), exchange.getRequestURI(), e);
+        }
+        fail(exchange, answer);
       }
     } catch (IOException e) {
       log.debug("client gone", e);
@@ -225,9 +206,8 @@ final class OpenAiServer implements AutoCloseable {
       throw stopping();
     }
     if (!permits.tryAcquire()) {
-      exchange.getResponseHeaders().set("Retry-After", "1");
-      throw new ApiException(
-          429, "rate_limit_error", "Too many requests at a time", null, "rate_limit_exceeded");
+      throw ApiException.busy(
+          429, "rate_limit_error", "Too many requests at a time", "rate_limit_exceeded");
     }
     Running task = new Running();
     running.add(task);
@@ -386,8 +366,8 @@ final class OpenAiServer implements AutoCloseable {
     try {
       List<Generation> results = generate(request, task, events);
       events.done(request.includeUsage() ? usage(request, results) : null);
-    } catch (ApiException e) {
-      events.fail(e);
+    } catch (ApiException | KvMemoryException e) { // the latter when a text outgrows it
+      events.fail(ApiException.of(e));
     }
   }
 
@@ -406,6 +386,9 @@ final class OpenAiServer implements AutoCloseable {
 
   private static void fail(HttpExchange exchange, ApiException e) throws IOException {
     if (exchange.getResponseCode() < 0) { // else the head is out; the closed connection tells
+      if (e.retryAfter != null) {
+        exchange.getResponseHeaders().set("Retry-After", Integer.toString(e.retryAfter));
+      }
       sendJson(exchange, e.status, e.json());
     }
   }

@@ -488,6 +488,18 @@ class OpenAiServerTest {
   }
 
   @Test
+  void aTextThatOutgrowsTheMemoryEndsItsStreamWithAnError() throws Exception {
+    withLittleMemory(
+        Duration.ofMinutes(1),
+        (full, small, page) -> {
+          HttpResponse<String> response = send(full, "/v1/completions", ENDLESS);
+          assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+          assertThat(response.body()).contains("data: {\"id\"", "out_of_memory");
+          assertThat(response.body()).doesNotContain("[DONE]");
+        });
+  }
+
+  @Test
   void aPromptThatNeverFitsIsRefusedAtOnce() throws Exception {
     withLittleMemory(
         Duration.ofMinutes(5), // longer than a test may take
