@@ -4,6 +4,7 @@ import dev.gemma4j.FinishReason;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.KvMemoryException;
 import dev.gemma4j.LoadOptions;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Session;
@@ -15,6 +16,7 @@ import java.lang.management.BufferPoolMXBean;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
@@ -26,8 +28,10 @@ import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicReferenceArray;
+import java.util.concurrent.atomic.LongAccumulator;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -40,7 +44,8 @@ import picocli.CommandLine.Spec;
  * Many threads do at random what callers do with one model, for long. Each text must be the one
  * that was computed alone before, or its beginning when it was cancelled; what lies off-heap must
  * be what it was, to the byte, when nobody asks anything, and again when the model was closed in
- * the midst of it.
+ * the midst of it. With less memory for keys and values than they need, texts wait for it, and at
+ * rest all of it must be free.
  */
 @Command(
     name = "Soak",
@@ -50,6 +55,7 @@ final class Soak implements Callable<Integer> {
   private static final int TOKENS = 24;
   // Two tokens so close that rounding decides which is first.
   private static final float TIE = 1e-3f;
+  private static final int STEP = 16;
   private static final long JOIN_MILLIS = 20_000;
   private static final long RSS_BOUND = 64 << 20;
 
@@ -77,21 +83,40 @@ final class Soak implements Callable<Integer> {
   @Option(names = "--seed", description = "of what they do (default 1)")
   private long seed = 1;
 
+  @Option(
+      names = "--kv-memory",
+      paramLabel = "BYTES",
+      description =
+          "for the keys and values of all callers; texts wait when it is less than they need,"
+              + " sessions give up, and only every second round has any (default: enough for all)")
+  private long kvMemory;
+
   @Spec private @Nullable CommandSpec spec;
 
   private final Map<Action, LongAdder> counts = new EnumMap<>(Action.class);
   private final LongAdder cancelled = new LongAdder();
   private final LongAdder tokens = new LongAdder();
   private final LongAdder ties = new LongAdder();
+  private final LongAdder refused = new LongAdder(); // sessions, for lack of memory
+  private final LongAdder outgrown = new LongAdder(); // texts whose rest found no memory
+  private final LongAccumulator longestQueued = new LongAccumulator(Math::max, 0); // nanoseconds
   private final Queue<Throwable> faults = new ConcurrentLinkedQueue<>();
 
+  private List<Action> actions = List.of(Action.values()); // of this round
+
   private enum Action {
-    GENERATE,
-    CANCEL_ANOTHER,
-    INTERRUPT,
-    LEAVE,
-    FORK,
-    TRUNCATE
+    GENERATE(false),
+    CANCEL_ANOTHER(false),
+    INTERRUPT(false),
+    LEAVE(false),
+    FORK(true),
+    TRUNCATE(true);
+
+    final boolean ofSession;
+
+    Action(boolean ofSession) {
+      this.ofSession = ofSession;
+    }
   }
 
   /** A prompt and what follows it when nobody else asks. */
@@ -111,6 +136,10 @@ final class Soak implements Callable<Integer> {
     long rss = 0;
     for (int round = 1; round <= rounds && faults.isEmpty(); round++) {
       long offHeap = offHeap();
+      // A session, which takes what it finds, may leave a text room for a part of it only. Without
+      // any, no text may fail for lack of memory.
+      boolean sessions = kvMemory == 0 || round % 2 == 0;
+      actions = Stream.of(Action.values()).filter(a -> sessions || !a.ofSession).toList();
       round(seed + round);
       expectOffHeap("after closing", offHeap);
       System.gc();
@@ -125,10 +154,14 @@ final class Soak implements Callable<Integer> {
     }
     out.printf(
         Locale.ROOT,
-        "%s; %d tokens, %d texts cancelled, %d near ties, %d faults%n",
+        "%s; %d tokens, %d texts cancelled, queued %d ms at most, %d texts cut and %d sessions"
+            + " refused for lack of memory, %d near ties, %d faults%n",
         counts,
         tokens.sum(),
-        cancelled.sum(),
+        cancelled.sum() - outgrown.sum(),
+        longestQueued.get() / 1_000_000,
+        outgrown.sum(),
+        refused.sum(),
         ties.sum(),
         faults.size());
     faults.forEach(fault -> fault.printStackTrace(out));
@@ -138,13 +171,23 @@ final class Soak implements Callable<Integer> {
 
   private void round(long roundSeed) throws IOException, InterruptedException {
     long half = (long) (seconds * 1e9 / rounds / 2);
-    Gemma gemma = Gemma.load(model, LoadOptions.defaults().withPromptReuse(false));
+    LoadOptions options =
+        LoadOptions.defaults()
+            .withPromptReuse(false)
+            .withKvMemory(kvMemory)
+            .withKvWait(Duration.ofMillis(hangMillis())); // a longer wait is a fault
+    Gemma gemma = Gemma.load(model, options);
     try {
+      int free = kvMemory == 0 ? 0 : freePositions(gemma);
       List<Text> texts = alone(gemma);
       long loaded = offHeap();
       long end = System.nanoTime() + half;
       join(start(gemma, texts, roundSeed, () -> System.nanoTime() < end, false));
       expectOffHeap("at rest", loaded);
+      int left = kvMemory == 0 ? 0 : freePositions(gemma);
+      if (left != free) {
+        fault("positions that fit into kvMemory: expected " + free + ", found " + left);
+      }
 
       List<Thread> threads = start(gemma, texts, ~roundSeed, () -> true, true);
       Thread.sleep(half / 1_000_000);
@@ -152,6 +195,27 @@ final class Soak implements Callable<Integer> {
       join(threads);
     } finally {
       gemma.close();
+    }
+  }
+
+  /** How many positions sessions can take until there is no memory for more. */
+  private static int freePositions(Gemma gemma) {
+    List<Session> sessions = new ArrayList<>();
+    int positions = 0;
+    try {
+      while (true) {
+        Session session = gemma.newSession();
+        sessions.add(session);
+        for (int left = gemma.contextLength(); left > 0; left -= STEP) {
+          int[] ids = new int[Math.min(STEP, left)];
+          session.append(ids);
+          positions += ids.length;
+        }
+      }
+    } catch (KvMemoryException e) {
+      return positions;
+    } finally {
+      sessions.forEach(Session::close);
     }
   }
 
@@ -194,7 +258,7 @@ final class Soak implements Callable<Integer> {
             try {
               while (goOn.holds() && faults.isEmpty()) {
                 Text text = texts.get(random.nextInt(texts.size()));
-                Action action = Action.values()[random.nextInt(Action.values().length)];
+                Action action = actions.get(random.nextInt(actions.size()));
                 act(gemma, text, action, random, streams, index);
                 counts.get(action).increment();
               }
@@ -211,9 +275,14 @@ final class Soak implements Callable<Integer> {
     return threads;
   }
 
+  /** Who takes longer hangs. */
+  private long hangMillis() {
+    return (long) (seconds * 1000) + JOIN_MILLIS;
+  }
+
   private void join(List<Thread> threads) throws InterruptedException {
     for (Thread thread : threads) {
-      thread.join((long) (seconds * 1000) + JOIN_MILLIS);
+      thread.join(hangMillis());
       if (thread.isAlive()) {
         fault(thread.getName() + " hangs: " + List.of(thread.getStackTrace()));
       }
@@ -247,6 +316,12 @@ final class Soak implements Callable<Integer> {
               break;
             }
           }
+        } catch (KvMemoryException e) {
+          boolean shared = kvMemory > 0 && actions.contains(Action.FORK);
+          if (!shared || stream.result().tokens().isEmpty()) {
+            throw e;
+          }
+          outgrown.increment();
         } finally {
           streams.set(index, null);
           Thread.interrupted();
@@ -254,6 +329,7 @@ final class Soak implements Callable<Integer> {
         Generation generation = stream.result();
         boolean whole = generation.finishReason() != FinishReason.CANCELLED;
         cancelled.add(whole ? 0 : 1);
+        longestQueued.accumulate(generation.usage().queued().toNanos());
         compare(gemma, text, generation.tokens(), whole);
       }
     }
@@ -279,6 +355,11 @@ final class Soak implements Callable<Integer> {
         compare(
             gemma, text, decode(session, session.append(rest), new ArrayList<>(), TOKENS), true);
       }
+    } catch (KvMemoryException e) { // as it does not wait
+      if (kvMemory == 0) {
+        throw e;
+      }
+      refused.increment();
     }
   }
 
@@ -314,14 +395,13 @@ final class Soak implements Callable<Integer> {
     fault("expected " + text.tokens + (whole ? "" : " or its beginning") + ", found " + found);
   }
 
+  /** Of scores, which wait for memory where a session would not. */
   private static boolean isTie(Gemma gemma, Text text, int at, int found) {
-    try (Session session = gemma.newSession()) {
-      Logits logits = session.append(text.prompt);
-      for (int id : text.tokens.subList(0, at)) {
-        logits = session.append(id);
-      }
-      return Math.abs(logits.get(found) - logits.get(text.tokens.get(at))) < TIE;
-    }
+    IntStream before = text.tokens.subList(0, at).stream().mapToInt(Integer::intValue);
+    Prompt prompt = Prompt.ofIds(IntStream.concat(IntStream.of(text.prompt), before).toArray());
+    double expected = gemma.score(prompt, new int[] {text.tokens.get(at)}, 0).logProbability();
+    double other = gemma.score(prompt, new int[] {found}, 0).logProbability();
+    return Math.abs(other - expected) < TIE;
   }
 
   /** Waits for the garbage collector, which frees the threads' scratch memory. */
