@@ -12,7 +12,7 @@ class SoakTest {
   private static final String DEMO = "../examples/src/main/resources/dev/gemma4j/examples/demo";
 
   @ParameterizedTest
-  @ValueSource(longs = {0, 1_000_000}) // bytes for keys and values, of which one text takes 0.7 MB
+  @ValueSource(longs = {0, 1_000_000}) // bytes for keys and values, of which one text takes 0.6 MB
   void nothingIsWrongInTwoShortRounds(long kvMemory) {
     StringWriter out = new StringWriter();
     int status =
