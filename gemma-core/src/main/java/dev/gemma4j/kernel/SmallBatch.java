@@ -7,7 +7,6 @@ import static jdk.incubator.vector.VectorOperators.LSHL;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -26,11 +25,27 @@ final class SmallBatch {
   private static final int LANES = F.length();
   private static final int VECTOR = F.vectorByteSize();
 
-  private static final ValueLayout.OfFloat FLOAT =
-      ValueLayout.JAVA_FLOAT.withOrder(ByteOrder.LITTLE_ENDIAN);
-
   /** Rows of weights, and rows of the batch, that meet at once. */
   private static final int ROWS = 4;
+
+  // As many turns in a row with four rows of x, where those stay in the first-level cache: what is
+  // read of the weights meanwhile stays in the second one for the batch's other rows.
+  private static final int TURNS = 8;
+  private static final long NEAR = 32 << 10;
+
+  // For a fold that halves runs of 2 * half lanes: at half * 2 * LANES, which lanes of two vectors
+  // are the runs' lower halves, then which are the upper ones.
+  private static final float[] FOLDS = new float[LANES * LANES + 2 * LANES];
+
+  static {
+    for (int half = LANES / 2; half > 0; half /= 2) {
+      for (int i = 0; i < LANES; i++) {
+        int lower = i / half * 2 * half + i % half;
+        FOLDS[half * 2 * LANES + i] = lower;
+        FOLDS[half * 2 * LANES + LANES + i] = lower + half;
+      }
+    }
+  }
 
   private SmallBatch() {}
 
@@ -49,28 +64,28 @@ final class SmallBatch {
     MemorySegment input = input(x, cols, batch, brain, scratch);
     long bytes = (long) ROWS * cols * Float.BYTES;
     int quarter = (to - from) / ROWS;
-    for (int turn = 0; turn < VectorDot.turns(from, to, ROWS); turn++) {
-      int r = VectorDot.first(from, turn, quarter, ROWS);
-      int d = turn < quarter ? quarter : 0;
+    int turns = VectorDot.turns(from, to, ROWS);
+    int block = bytes <= NEAR ? TURNS : 1;
+    for (int first = 0; first < turns; first += block) {
       for (int b = 0; b < batch; b += ROWS) {
         long at = b / ROWS * bytes;
-        if (brain) {
-          bf16(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
-        } else {
-          q8(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
-        }
-        for (int i = b; i < Math.min(batch, b + ROWS); i++) {
-          for (int j = 0; j < ROWS; j++) {
-            y[i * yStride + r + j * d] = sum(sums, (j * ROWS + i - b) * LANES);
+        for (int turn = first; turn < Math.min(turns, first + block); turn++) {
+          int r = VectorDot.first(from, turn, quarter, ROWS);
+          int d = turn < quarter ? quarter : 0;
+          if (brain) {
+            bf16(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
+          } else {
+            q8(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
+          }
+          fold(sums, ROWS * ROWS);
+          for (int i = b; i < Math.min(batch, b + ROWS); i++) {
+            for (int j = 0; j < ROWS; j++) {
+              y[i * yStride + r + j * d] = sums[j * ROWS + i - b];
+            }
           }
         }
       }
     }
-  }
-
-  /** The sum over a vector's lanes; C2 would not inline sixteen of them above. */
-  private static float sum(float[] sums, int at) {
-    return VectorKernels.sum(FloatVector.fromArray(F, sums, at));
   }
 
   /**
@@ -83,15 +98,38 @@ final class SmallBatch {
     int padded = (batch + ROWS - 1) / ROWS * ROWS;
     MemorySegment input = scratch.aligned((long) padded * cols * Float.BYTES);
     for (int b = 0; b < padded; b++) {
-      for (int k = 0; k < cols; k++) {
-        int in = k % (2 * LANES);
-        int column = pairs ? k - in + (in % 2) * LANES + in / 2 : k;
-        long at = (long) (b - b % ROWS) * cols + (column / LANES * ROWS + b % ROWS) * LANES;
-        float value = b < batch ? x[b * cols + k] : 0;
-        input.set(FLOAT, (at + column % LANES) * Float.BYTES, value);
+      long at = ((long) (b - b % ROWS) * cols + b % ROWS * LANES) * Float.BYTES;
+      for (int k = 0; k < cols; k += 2 * LANES, at += 2 * ROWS * VECTOR) {
+        FloatVector first = FloatVector.zero(F);
+        FloatVector second = first;
+        if (b < batch) {
+          first = FloatVector.fromArray(F, x, b * cols + k);
+          second = FloatVector.fromArray(F, x, b * cols + k + LANES);
+        }
+        FloatVector even = pairs ? VectorDot.EVEN.selectFrom(first, second) : first;
+        FloatVector odd = pairs ? VectorDot.ODD.selectFrom(first, second) : second;
+        even.intoMemorySegment(input, at, LE);
+        odd.intoMemorySegment(input, at + ROWS * VECTOR, LE);
       }
     }
     return input;
+  }
+
+  /**
+   * Sums the lanes of all {@code n} vectors of an array in {@link VectorKernels#sum}'s order, two
+   * vectors at a time: their lower halves side by side and their upper ones, added, are a vector of
+   * both, which is folded with the next one in turn. The sums lie at the front, in order.
+   */
+  static void fold(float[] v, int n) {
+    for (int half = LANES / 2, left = n / 2; half > 0; half /= 2, left /= 2) {
+      FloatVector lower = FloatVector.fromArray(F, FOLDS, half * 2 * LANES);
+      FloatVector upper = FloatVector.fromArray(F, FOLDS, half * 2 * LANES + LANES);
+      for (int i = 0; i < left; i++) {
+        FloatVector a = FloatVector.fromArray(F, v, 2 * i * LANES);
+        FloatVector b = FloatVector.fromArray(F, v, (2 * i + 1) * LANES);
+        lower.selectFrom(a, b).add(upper.selectFrom(a, b)).intoArray(v, i * LANES);
+      }
+    }
   }
 
   private static void bf16(

@@ -44,14 +44,10 @@ final class VectorDot {
   static final int HALF_BITS = 0x8fffe000;
   static final float HALF_REBIAS = 0x1p112f;
 
-  // Which lanes of two vectors are the even ones, and which the odd.
-  private static final float[] PARITY = new float[2 * LANES];
+  /** Which lanes of two vectors are the even ones, and which the odd. */
+  static final FloatVector EVEN = FloatVector.zero(F).addIndex(2);
 
-  static {
-    for (int i = 0; i < 2 * LANES; i++) {
-      PARITY[i] = i % LANES * 2 + i / LANES;
-    }
-  }
+  static final FloatVector ODD = EVEN.add(1);
 
   private VectorDot() {}
 
@@ -142,13 +138,11 @@ final class VectorDot {
    */
   private static float[] splitPairs(float[] x, int cols, Scratch scratch) {
     float[] split = scratch.panel(cols);
-    FloatVector even = FloatVector.fromArray(F, PARITY, 0);
-    FloatVector odd = FloatVector.fromArray(F, PARITY, LANES);
     for (int i = 0; i + 2 * LANES <= cols; i += 2 * LANES) {
       FloatVector first = FloatVector.fromArray(F, x, i);
       FloatVector second = FloatVector.fromArray(F, x, i + LANES);
-      even.selectFrom(first, second).intoArray(split, i);
-      odd.selectFrom(first, second).intoArray(split, i + LANES);
+      EVEN.selectFrom(first, second).intoArray(split, i);
+      ODD.selectFrom(first, second).intoArray(split, i + LANES);
     }
     return split;
   }
@@ -214,7 +208,7 @@ final class VectorDot {
       Matrix m, int r, int d, int n, int done, float[] x, float[] sums, float[] y) {
     for (int j = 0; j < n; j++) {
       int row = r + j * d;
-      float sum = VectorKernels.sum(FloatVector.fromArray(F, sums, j * LANES));
+      float sum = VectorKernels.sum(sums, j * LANES);
       for (int i = done; i < m.cols(); i++) {
         sum = Math.fma(weight(m, row, i), x[i], sum);
       }

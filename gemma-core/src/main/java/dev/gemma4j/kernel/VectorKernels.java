@@ -263,13 +263,48 @@ final class VectorKernels implements Kernels {
 
   /**
    * The sum of all lanes, in the same order always: {@code reduceLanes} adds in one order once C2
-   * has compiled it, and before in another.
+   * has compiled it, and before in another. In small methods, which C2 always inlines: a vector
+   * that is passed to one it does not inline is an allocation.
    */
   static float sum(FloatVector v) {
-    v = LANES > 8 ? v.add(v.rearrange(BY_8)) : v;
-    v = LANES > 4 ? v.add(v.rearrange(BY_4)) : v;
-    v = LANES > 2 ? v.add(v.rearrange(BY_2)) : v;
+    return pair(fold2(fold4(fold8(v))));
+  }
+
+  private static FloatVector fold8(FloatVector v) {
+    return LANES > 8 ? v.add(v.rearrange(BY_8)) : v;
+  }
+
+  private static FloatVector fold4(FloatVector v) {
+    return LANES > 4 ? v.add(v.rearrange(BY_4)) : v;
+  }
+
+  private static FloatVector fold2(FloatVector v) {
+    return LANES > 2 ? v.add(v.rearrange(BY_2)) : v;
+  }
+
+  private static float pair(FloatVector v) {
     return v.lane(0) + v.lane(1);
+  }
+
+  /**
+   * The same sum of lanes that were stored at {@code at}. It runs once for many turns of a
+   * product's loop, so that C2 compiles it late; until then vectors in it would take longer than
+   * the loop.
+   */
+  static float sum(float[] lanes, int at) {
+    if (LANES < 4) {
+      return lanes[at] + lanes[at + 1];
+    }
+    return (everyFourth(lanes, at) + everyFourth(lanes, at + 2))
+        + (everyFourth(lanes, at + 1) + everyFourth(lanes, at + 3));
+  }
+
+  private static float everyFourth(float[] lanes, int i) {
+    return switch (LANES) {
+      case 16 -> (lanes[i] + lanes[i + 8]) + (lanes[i + 4] + lanes[i + 12]);
+      case 8 -> lanes[i] + lanes[i + 4];
+      default -> lanes[i];
+    };
   }
 
   static float dot(float[] a, int aOffset, float[] b, int bOffset, int n) {

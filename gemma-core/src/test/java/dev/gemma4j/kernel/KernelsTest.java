@@ -2,6 +2,7 @@ package dev.gemma4j.kernel;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.Arena;
@@ -11,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
+import jdk.incubator.vector.FloatVector;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -370,6 +372,21 @@ class KernelsTest {
     kernels.add(out, y, 3, 40);
     for (int i = 0; i < 50; i++) {
       assertThat(out[i]).isEqualTo(i >= 3 && i < 43 ? x[i] + y[i] : x[i]);
+    }
+  }
+
+  /** The first texts, before C2 has compiled the kernels, must not round otherwise. */
+  @Test
+  void lanesAreSummedInOneOrder() {
+    assumeTrue(KernelProvider.vectorAvailable());
+    int lanes = VectorKernels.F.length();
+    float[] x = floats(16 * lanes);
+    float[] folded = x.clone();
+    SmallBatch.fold(folded, 16);
+    for (int i = 0; i < 16; i++) {
+      float sum = VectorKernels.sum(FloatVector.fromArray(VectorKernels.F, x, i * lanes));
+      assertThat(VectorKernels.sum(x, i * lanes)).isEqualTo(sum);
+      assertThat(folded[i]).isEqualTo(sum);
     }
   }
 }
