@@ -23,14 +23,14 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /**
- * The matrix products of a decode step, one matrix of a real model after the other, next to a plain
- * read of the same weights. Nothing that was just read is read again, which would come from a
- * cache: a step's weights are larger than any.
+ * The matrix products of a decode step, of one text or a few, one matrix of a real model after the
+ * other, next to a plain read of the same weights. Nothing that was just read is read again, which
+ * would come from a cache: a step's weights are larger than any.
  */
 @Command(
     name = "ProductBenchmark",
     mixinStandardHelpOptions = true,
-    description = "Times a model's matrix products with one vector, and reading its weights.")
+    description = "Times a model's matrix products with a few vectors, and reading its weights.")
 final class ProductBenchmark implements Callable<Integer> {
   private static final int WARM_UP = 4;
   private static final long MIB = 1 << 20; // the bandwidth is measured in whole ones
@@ -40,6 +40,9 @@ final class ProductBenchmark implements Callable<Integer> {
 
   @Option(names = "--rounds", description = "over all weights (${DEFAULT-VALUE})")
   private int rounds = 20;
+
+  @Option(names = "--batch", description = "vectors: how many decode (${DEFAULT-VALUE})")
+  private int batch = 1;
 
   @Option(names = "--threads", description = "default: one per processor")
   private int threads = Runtime.getRuntime().availableProcessors();
@@ -71,8 +74,8 @@ final class ProductBenchmark implements Callable<Integer> {
       scratch[i] = new Scratch();
     }
     int cols = matrices.stream().mapToInt(Matrix::cols).max().orElseThrow();
-    float[] x = new RandomWeights(1).floats(cols, 0, 1);
-    float[] y = new float[matrices.stream().mapToInt(Matrix::rows).max().orElseThrow()];
+    float[] x = new RandomWeights(1).floats(batch * cols, 0, 1);
+    float[] y = new float[batch * matrices.stream().mapToInt(Matrix::rows).max().orElseThrow()];
     Map<String, List<Double>> products = new TreeMap<>();
     List<Double> all = new ArrayList<>();
     List<Double> reads = new ArrayList<>();
@@ -89,7 +92,8 @@ final class ProductBenchmark implements Callable<Integer> {
       for (Matrix w : matrices) {
         long begun = System.nanoTime();
         pool.turns(
-            4, (part, parts, member) -> share(kernels, w, x, y, part, parts, scratch[member]));
+            batch == 1 ? 6 : 0, // as a pass does
+            (part, parts, member) -> share(kernels, w, x, y, part, parts, scratch[member]));
         double rate = (double) w.data().byteSize() / (System.nanoTime() - begun);
         bytes += w.data().byteSize();
         if (round >= 0) {
@@ -101,21 +105,29 @@ final class ProductBenchmark implements Callable<Integer> {
       if (round >= 0) {
         reads.add(read);
         all.add((double) bytes / (System.nanoTime() - start));
+        System.err.printf(
+            "%d round %d read %.1f products %.1f%n",
+            System.currentTimeMillis()
+                - java.lang.management.ManagementFactory.getRuntimeMXBean().getStartTime(),
+            round,
+            read,
+            all.getLast());
       }
     }
-    System.out.printf(Locale.ROOT, "%s, %d threads, GB/s%n", model.getFileName(), threads);
+    System.out.printf(
+        Locale.ROOT, "%s, %d threads, %d vectors, GB/s%n", model.getFileName(), threads, batch);
     products.forEach(ProductBenchmark::print);
     print("all products", all);
     print("plain read", reads);
   }
 
-  private static void share(
+  private void share(
       Kernels kernels, Matrix w, float[] x, float[] y, int part, int parts, Scratch scratch) {
     int groups = w.rows() / Kernels.ROW_GROUP;
     int from = groups * part / parts * Kernels.ROW_GROUP;
     int to = part + 1 == parts ? w.rows() : groups * (part + 1) / parts * Kernels.ROW_GROUP;
     if (from < to) {
-      kernels.matmul(w, from, to, x, 1, y, w.rows(), scratch);
+      kernels.matmul(w, from, to, x, batch, y, w.rows(), scratch);
     }
   }
 

@@ -22,8 +22,10 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.EnumMap;
+import java.util.EnumSet;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.LongAdder;
@@ -62,17 +64,26 @@ final class StepBenchmark implements Callable<Integer> {
   /** What is timed, in the order of the table. */
   private enum Part {
     PRODUCTS("matrix products"),
-    ATTENTION("attention"),
+    SCORES("attention: q · k"),
+    SOFTMAX("attention: softmax"),
+    MIX("attention: weights · v"),
     GELU("gelu and gate"),
     NORMS("norms"),
     ADDS("residual additions"),
     EMBEDDING("embedding"),
     SAMPLING("top-p sampling");
 
+    private static final Set<Part> SHARED = EnumSet.of(PRODUCTS, SCORES, SOFTMAX, MIX, GELU);
+
     private final String title;
 
     Part(String title) {
       this.title = title;
+    }
+
+    /** Whether all threads have a share of it. */
+    boolean isShared() {
+      return SHARED.contains(this);
     }
   }
 
@@ -171,9 +182,7 @@ final class StepBenchmark implements Callable<Integer> {
     double rest = step;
     double products = 0;
     for (Part part : Part.values()) {
-      boolean shared =
-          part == Part.PRODUCTS || part == Part.ATTENTION || part == Part.GELU; // by all threads
-      double ms = nanos.get(part).sum() / 1e6 / steps / (shared ? threads : 1);
+      double ms = nanos.get(part).sum() / 1e6 / steps / (part.isShared() ? threads : 1);
       rest -= ms;
       products = part == Part.PRODUCTS ? ms : products;
       print(part.title, ms, step);
@@ -249,14 +258,14 @@ final class StepBenchmark implements Callable<Integer> {
         int stride,
         Scratch scratch) {
       time(
-          Part.ATTENTION,
+          Part.SCORES,
           () ->
               kernels.scores(q, qOffset, heads, pages, layout, from, to, scores, stride, scratch));
     }
 
     @Override
     public void softmax(float[] x, int offset, int n, float scale) {
-      time(Part.ATTENTION, () -> kernels.softmax(x, offset, n, scale));
+      time(Part.SOFTMAX, () -> kernels.softmax(x, offset, n, scale));
     }
 
     @Override
@@ -273,7 +282,7 @@ final class StepBenchmark implements Callable<Integer> {
         int outOffset,
         Scratch scratch) {
       time(
-          Part.ATTENTION,
+          Part.MIX,
           () ->
               kernels.mixValues(
                   weights, stride, heads, pages, layout, length, from, to, out, outOffset,
