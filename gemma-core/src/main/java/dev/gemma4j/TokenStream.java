@@ -81,33 +81,21 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     this.random = seed == null ? new SplittableRandom() : new SplittableRandom(seed);
     this.decoder = gemma.tokenizer().newStreamingDecoder();
     this.longestStop = options.stop().stream().mapToInt(String::length).max().orElse(0);
-    this.processors = options.processors().stream().map(LogitsProcessor::newText).toList();
-    this.sampler = options.sampler().newText();
-    this.drafter = drafter(options.speculation());
-    this.constrained = constrain(options.constraint());
+    Speculation speculation = options.speculation();
+    Constraint constraint = options.constraint();
+    // Any of these may fail, as a draft model that is closed does; the session must not stay open.
+    try {
+      this.processors = options.processors().stream().map(LogitsProcessor::newText).toList();
+      this.sampler = options.sampler().newText();
+      this.drafter = speculation == null ? null : speculation.newText(gemma);
+      this.constrained = constraint == null ? null : gemma.constrain(constraint, ends);
+    } catch (Throwable t) {
+      release();
+      throw t;
+    }
     if (Recorder.isOn()) {
       generated = new Events.Generated();
       generated.begin();
-    }
-  }
-
-  private Speculation.@Nullable Drafter drafter(@Nullable Speculation speculation) {
-    try {
-      return speculation == null ? null : speculation.newText(gemma);
-    } catch (RuntimeException e) { // of a draft model that does not fit or is closed
-      if (ownsSession) {
-        session.close();
-      }
-      throw e;
-    }
-  }
-
-  private @Nullable ConstrainedText constrain(@Nullable Constraint constraint) {
-    try {
-      return constraint == null ? null : gemma.constrain(constraint, ends);
-    } catch (RuntimeException e) { // of a constraint that the vocabulary cannot begin
-      release();
-      throw e;
     }
   }
 

@@ -3,6 +3,10 @@ package dev.gemma4j;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.sampling.LogitsProcessor;
+import dev.gemma4j.sampling.TokenHistory;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
@@ -95,5 +99,37 @@ class PromptReuseTest {
     }
     assertThatThrownBy(() -> LoadOptions.defaults().withKvMemory(-1))
         .hasMessageContaining("kvMemory");
+  }
+
+  @Test
+  void samplesThatCannotBeginLeaveNoMemoryTaken() {
+    LogitsProcessor broken =
+        new LogitsProcessor() {
+          @Override
+          public void process(Logits logits, TokenHistory history) {}
+
+          @Override
+          public LogitsProcessor newText() {
+            throw new IllegalStateException("not today");
+          }
+        };
+    GenerationOptions options = GenerationOptions.builder().maxTokens(12).processor(broken).build();
+    long page;
+    try (Gemma gemma = Goldens.load(MODEL)) {
+      page = pageBytes(gemma);
+    }
+    LoadOptions little =
+        LoadOptions.defaults()
+            .withPromptReuse(false)
+            .withKvMemory(6 * page)
+            .withKvWait(Duration.ZERO);
+    try (Gemma gemma = Goldens.load(MODEL, little)) {
+      int[] ids = prompt(0, 100, 1);
+      assertThatThrownBy(() -> Search.samples(gemma, Prompt.ofIds(ids), options, 2))
+          .hasMessage("not today");
+      try (Session all = gemma.newSession()) {
+        all.append(prompt(0, 6 * 32, 2));
+      }
+    }
   }
 }
