@@ -3,6 +3,7 @@ package dev.gemma4j.bench;
 import dev.gemma4j.kernel.Kernels;
 import dev.gemma4j.kernel.Matrix;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.GemmaForward;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.concurrent.TimeUnit;
@@ -87,8 +88,8 @@ public class MatmulBenchmark {
         (part, parts) ->
             threads.kernel.matmul(
                 w,
-                split(w.rows(), part, parts),
-                split(w.rows(), part + 1, parts),
+                GemmaForward.split(w.rows(), part, parts, Kernels.ROW_GROUP),
+                GemmaForward.split(w.rows(), part + 1, parts, Kernels.ROW_GROUP),
                 x,
                 batch,
                 y,
@@ -96,9 +97,5 @@ public class MatmulBenchmark {
                 threads.scratch[part]));
     rates.add(w.data().byteSize(), 2.0 * w.rows() * w.cols() * batch);
     return y;
-  }
-
-  private static int split(int rows, int part, int parts) {
-    return (int) ((long) rows / Kernels.ROW_GROUP * part / parts * Kernels.ROW_GROUP);
   }
 }

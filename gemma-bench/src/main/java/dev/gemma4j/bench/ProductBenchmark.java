@@ -7,6 +7,7 @@ import dev.gemma4j.kernel.ReadBandwidth;
 import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.Checkpoint;
+import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.Weights;
 import dev.gemma4j.model.WeightsBuilder;
 import java.lang.foreign.Arena;
@@ -92,7 +93,7 @@ final class ProductBenchmark implements Callable<Integer> {
       for (Matrix w : matrices) {
         long begun = System.nanoTime();
         pool.turns(
-            batch == 1 ? 6 : 0, // as a pass does
+            GemmaForward.halvings(batch),
             (part, parts, member) -> share(kernels, w, x, y, part, parts, scratch[member]));
         double rate = (double) w.data().byteSize() / (System.nanoTime() - begun);
         bytes += w.data().byteSize();
@@ -105,13 +106,6 @@ final class ProductBenchmark implements Callable<Integer> {
       if (round >= 0) {
         reads.add(read);
         all.add((double) bytes / (System.nanoTime() - start));
-        System.err.printf(
-            "%d round %d read %.1f products %.1f%n",
-            System.currentTimeMillis()
-                - java.lang.management.ManagementFactory.getRuntimeMXBean().getStartTime(),
-            round,
-            read,
-            all.getLast());
       }
     }
     System.out.printf(
@@ -123,9 +117,8 @@ final class ProductBenchmark implements Callable<Integer> {
 
   private void share(
       Kernels kernels, Matrix w, float[] x, float[] y, int part, int parts, Scratch scratch) {
-    int groups = w.rows() / Kernels.ROW_GROUP;
-    int from = groups * part / parts * Kernels.ROW_GROUP;
-    int to = part + 1 == parts ? w.rows() : groups * (part + 1) / parts * Kernels.ROW_GROUP;
+    int from = GemmaForward.split(w.rows(), part, parts, Kernels.ROW_GROUP);
+    int to = GemmaForward.split(w.rows(), part + 1, parts, Kernels.ROW_GROUP);
     if (from < to) {
       kernels.matmul(w, from, to, x, batch, y, w.rows(), scratch);
     }

@@ -78,12 +78,17 @@ final class SmallBatch {
             q8(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
           }
           fold(sums, ROWS * ROWS);
-          for (int i = b; i < Math.min(batch, b + ROWS); i++) {
-            for (int j = 0; j < ROWS; j++) {
-              y[i * yStride + r + j * d] = sums[j * ROWS + i - b];
-            }
-          }
+          store(sums, Math.min(ROWS, batch - b), y, b * yStride + r, yStride, d);
         }
+      }
+    }
+  }
+
+  /** A tile's sums, of so many rows of the batch. */
+  private static void store(float[] sums, int rows, float[] y, int at, int yStride, int d) {
+    for (int i = 0; i < rows; i++) {
+      for (int j = 0; j < ROWS; j++) {
+        y[at + i * yStride + j * d] = sums[j * ROWS + i];
       }
     }
   }

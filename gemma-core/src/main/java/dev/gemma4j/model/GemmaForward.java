@@ -404,7 +404,7 @@ public final class GemmaForward {
    * How a product of n rows is shared: one row's in ever smaller parts, so that no thread waits
    * long for another, but not many rows', whose layout each part makes anew.
    */
-  private static int halvings(int rows) {
+  public static int halvings(int rows) {
     return rows == 1 ? HALVINGS : 0;
   }
 
@@ -424,7 +424,7 @@ public final class GemmaForward {
   }
 
   /** The first of {@code total} items of a part, a multiple of {@code align}. */
-  private static int split(int total, int part, int parts, int align) {
+  public static int split(int total, int part, int parts, int align) {
     if (part == parts) {
       return total;
     }

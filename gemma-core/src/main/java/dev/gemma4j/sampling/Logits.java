@@ -61,8 +61,7 @@ public final class Logits {
   }
 
   private double logSumExp() {
-    float max = values[argmax()];
-    return max + Math.log(Softmax.sum(values, max, 1));
+    return Softmax.logSumExp(values, new double[Softmax.LANES], new double[Softmax.LANES]);
   }
 
   /** The scores themselves. */

@@ -94,12 +94,11 @@ final class Nucleus {
     if (logs.length != x.length) {
       logs = new float[x.length];
     }
-    float max = x[Logits.of(x).argmax()];
-    Softmax.logs(x, max + Math.log(sum(x, max, 1)), logs);
+    Softmax.logs(x, Softmax.logSumExp(x, sums, p), logs);
     return logs;
   }
 
-  /** As {@link Softmax#entropy(float[])}. */
+  /** As {@link Softmax#entropy}. */
   double entropy(float[] x) {
     return Softmax.entropy(x, sums, p);
   }

@@ -15,12 +15,11 @@ final class Softmax {
 
   private Softmax() {}
 
-  /** The sum of {@code exp((x - max) * scale)}, none of which may be above 1, to 1e-13 of it. */
-  static double sum(float[] x, float max, double scale) {
-    return sum(x, max, scale, new double[LANES], new double[LANES]);
-  }
-
-  /** The same in the caller's buffers of {@value #LANES}. */
+  /**
+   * The sum of {@code exp((x - max) * scale)}, none of which may be above 1, to 1e-13 of it.
+   *
+   * @param sums a buffer of {@value #LANES}, as is p
+   */
   static double sum(float[] x, float max, double scale, double[] sums, double[] p) {
     Arrays.fill(sums, 0);
     int whole = x.length - x.length % LANES;
@@ -54,6 +53,12 @@ final class Softmax {
     }
   }
 
+  /** The logarithm of the sum of all exponentials; buffers as of {@link #sum}. */
+  static double logSumExp(float[] x, double[] sums, double[] p) {
+    float max = x[Logits.of(x).argmax()];
+    return max + Math.log(sum(x, max, 1, sums, p));
+  }
+
   /** {@code out = x - logSum}: logarithms of probabilities, given that of all exponentials. */
   static void logs(float[] x, double logSum, float[] out) {
     for (int i = 0; i < x.length; i++) {
@@ -61,12 +66,11 @@ final class Softmax {
     }
   }
 
-  /** The entropy in nats of the distribution with these logarithms, to 1e-12. */
-  static double entropy(float[] logs) {
-    return entropy(logs, new double[LANES], new double[LANES]);
-  }
-
-  /** The same in the caller's buffers of {@value #LANES}. */
+  /**
+   * The entropy in nats of the distribution with these logarithms, to 1e-12.
+   *
+   * @param sums a buffer of {@value #LANES}, as is p
+   */
   static double entropy(float[] logs, double[] sums, double[] p) {
     Arrays.fill(sums, 0);
     int whole = logs.length - logs.length % LANES;

@@ -128,7 +128,7 @@ class NucleusTest {
     Map<Float, LogitsProcessor> texts = new HashMap<>(); // which keep their tables
     for (float[] row : rows(n)) {
       float[] logs = Logits.of(row.clone()).logSoftmax();
-      double entropy = Softmax.entropy(logs);
+      double entropy = new Nucleus().entropy(logs);
       double[] distance = new double[n];
       for (int i = 0; i < n; i++) {
         distance[i] = Math.abs(-logs[i] - entropy);
