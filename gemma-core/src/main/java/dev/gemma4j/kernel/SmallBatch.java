@@ -247,49 +247,55 @@ final class SmallBatch {
         d1 = a0,
         d2 = a0,
         d3 = a0;
-    for (int i = 0; i < cols; i += 32, at += 34) {
-      FloatVector as = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
-      FloatVector bs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + next)));
-      FloatVector cs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + 2 * next)));
-      FloatVector ds = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + 3 * next)));
-      for (int j = 2; j < 34; j += LANES, xAt += ROWS * VECTOR) {
+    long at1 = at + next;
+    long at2 = at1 + next;
+    long at3 = at2 + next;
+    int blocks = cols / 32;
+    for (int i = 0; i < blocks; i++) {
+      long p = i * 34L;
+      FloatVector as = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + p)));
+      FloatVector bs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at1 + p)));
+      FloatVector cs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at2 + p)));
+      FloatVector ds = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at3 + p)));
+      for (int j = 0; j < 32; j += LANES) {
+        long q = xAt + i * (32L * ROWS * Float.BYTES) + j * (ROWS * Float.BYTES);
         FloatVector aw =
             ((FloatVector)
-                    ByteVector.fromMemorySegment(VectorDot.B, w, at + j, LE)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at + p + (2 + j), LE)
                         .convertShape(VectorOperators.B2F, F, 0))
                 .mul(as);
         FloatVector bw =
             ((FloatVector)
-                    ByteVector.fromMemorySegment(VectorDot.B, w, at + next + j, LE)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at1 + p + (2 + j), LE)
                         .convertShape(VectorOperators.B2F, F, 0))
                 .mul(bs);
         FloatVector cw =
             ((FloatVector)
-                    ByteVector.fromMemorySegment(VectorDot.B, w, at + 2 * next + j, LE)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at2 + p + (2 + j), LE)
                         .convertShape(VectorOperators.B2F, F, 0))
                 .mul(cs);
         FloatVector dw =
             ((FloatVector)
-                    ByteVector.fromMemorySegment(VectorDot.B, w, at + 3 * next + j, LE)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at3 + p + (2 + j), LE)
                         .convertShape(VectorOperators.B2F, F, 0))
                 .mul(ds);
         FloatVector z;
-        z = FloatVector.fromMemorySegment(F, x, xAt, LE);
+        z = FloatVector.fromMemorySegment(F, x, q, LE);
         a0 = aw.fma(z, a0);
         b0 = bw.fma(z, b0);
         c0 = cw.fma(z, c0);
         d0 = dw.fma(z, d0);
-        z = FloatVector.fromMemorySegment(F, x, xAt + VECTOR, LE);
+        z = FloatVector.fromMemorySegment(F, x, q + VECTOR, LE);
         a1 = aw.fma(z, a1);
         b1 = bw.fma(z, b1);
         c1 = cw.fma(z, c1);
         d1 = dw.fma(z, d1);
-        z = FloatVector.fromMemorySegment(F, x, xAt + 2L * VECTOR, LE);
+        z = FloatVector.fromMemorySegment(F, x, q + 2L * VECTOR, LE);
         a2 = aw.fma(z, a2);
         b2 = bw.fma(z, b2);
         c2 = cw.fma(z, c2);
         d2 = dw.fma(z, d2);
-        z = FloatVector.fromMemorySegment(F, x, xAt + 3L * VECTOR, LE);
+        z = FloatVector.fromMemorySegment(F, x, q + 3L * VECTOR, LE);
         a3 = aw.fma(z, a3);
         b3 = bw.fma(z, b3);
         c3 = cw.fma(z, c3);
