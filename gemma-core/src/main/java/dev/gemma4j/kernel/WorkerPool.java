@@ -5,13 +5,14 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A fixed team of threads that runs one task at a time, each member its own part; the caller is
- * member 0. A forward pass has about five such tasks per layer, so members spin for a moment
- * between two tasks before they park. A pool of one member has no thread and keeps nothing: any
+ * A fixed team of threads that runs one task at a time in parts, each by the member that is free
+ * first; the caller is member 0. A forward pass has about five such tasks per layer, so members
+ * spin for a moment between two tasks before they park. A member that gets no processor before the
+ * others are done is not waited for. A pool of one member has no thread and keeps nothing: any
  * number of threads may call it at the same time.
  */
 public final class WorkerPool implements AutoCloseable {
-  /** One member's share of a task. */
+  /** One of as many parts of a task as there are members. */
   @FunctionalInterface
   public interface Task {
     void run(int part, int parts);
@@ -34,21 +35,28 @@ public final class WorkerPool implements AutoCloseable {
   // Longer than the serial stretches of a decode step, far shorter than a time slice.
   private static final long SPIN_NANOS = 100_000;
 
+  private static final int SHUT = Integer.MIN_VALUE;
+
   private final Thread[] workers;
-  private final AtomicInteger pending = new AtomicInteger();
+
+  /** The workers at the task; less than 0 when no more may begin. */
+  private final AtomicInteger busy = new AtomicInteger(SHUT);
+
   private final AtomicInteger nextTurn = new AtomicInteger();
   private volatile int epoch;
   private volatile boolean closed;
   private volatile @Nullable Thread caller;
   private volatile @Nullable Throwable failure;
-  private @Nullable Task task;
 
-  // Of a task that is run by turns, and of one that is split; the pool's own tasks are made once.
-  private final Task turns = this::takeTurns;
-  private final Task shares = this::takeShare;
+  // The task, and what it is made of; the pool's own are made once.
   private Turn turn = (part, parts, member) -> {};
+  private int turns;
+  private int halvings;
+  private final Turn wholes = this::takeWhole;
+  private final Task shares = this::takeShare;
+  private Task task = (part, parts) -> {};
   private Range range = (from, to) -> {};
-  private int total;
+  private int items;
 
   private WorkerPool(int threads) {
     workers = new Thread[threads - 1];
@@ -62,9 +70,9 @@ public final class WorkerPool implements AutoCloseable {
   public static WorkerPool start(int threads, String name) {
     WorkerPool pool = new WorkerPool(threads);
     for (int i = 0; i < pool.workers.length; i++) {
-      int part = i + 1;
+      int member = i + 1;
       pool.workers[i] =
-          Thread.ofPlatform().daemon().name(name + "-" + part).start(() -> pool.work(part));
+          Thread.ofPlatform().daemon().name(name + "-" + member).start(() -> pool.work(member));
     }
     return pool;
   }
@@ -81,76 +89,88 @@ public final class WorkerPool implements AutoCloseable {
       return;
     }
     task = work;
-    failure = null;
-    caller = Thread.currentThread();
-    pending.set(workers.length);
-    epoch = epoch + 1; // publishes the task; only callers write it, one at a time
-    for (Thread worker : workers) {
-      LockSupport.unpark(worker);
-    }
-    try {
-      work.run(0, workers.length + 1);
-    } finally {
-      awaitWorkers();
-    }
-    Throwable thrown = failure;
-    if (thrown instanceof RuntimeException e) {
-      throw e;
-    }
-    if (thrown != null) {
-      throw new IllegalStateException("a worker failed: " + thrown, thrown);
-    }
+    run(0, wholes);
   }
 
-  /** Runs {@code total} items, a run of neighbours in each member. */
+  private void takeWhole(int part, int parts, int member) {
+    task.run(part, parts);
+  }
+
+  /** Runs {@code total} items, a run of neighbours in each part. */
   public void split(int total, Range task) {
     if (workers.length == 0) {
       task.run(0, total);
       return;
     }
     range = task;
-    this.total = total;
+    items = total;
     run(shares);
   }
 
   private void takeShare(int part, int parts) {
-    range.run((int) ((long) total * part / parts), (int) ((long) total * (part + 1) / parts));
+    range.run((int) ((long) items * part / parts), (int) ((long) items * (part + 1) / parts));
   }
 
   /**
-   * Runs a task in parts, each by the member that is free first: a member that the machine slows
-   * down takes fewer, instead of making the others wait. The first parts, one for each member, are
-   * half of the task, the next ones half of what is left, and so on, so that there are few and the
-   * last are small. They begin in order.
+   * Runs a task in smaller parts: a member that the machine slows down takes fewer, instead of
+   * making the others wait. The first parts, one for each member, are half of the task, the next
+   * ones half of what is left, and so on, so that there are few and the last are small. They begin
+   * in order.
    *
    * @param halvings how often; 0 for one part for each member
    */
   public void turns(int halvings, Turn task) {
-    int members = workers.length + 1;
-    if (members == 1) {
+    if (workers.length == 0) {
       task.run(0, 1, 0);
       return;
     }
-    turn = task;
-    total = (halvings + 1) * members;
-    nextTurn.set(0);
-    run(turns);
+    run(halvings, task);
   }
 
-  private void takeTurns(int member, int members) {
-    for (int t = nextTurn.getAndIncrement(); t < total; t = nextTurn.getAndIncrement()) {
-      boolean last = t >= total - members; // as large as those before
-      int halvings = t / members + (last ? 0 : 1);
-      int parts = members << halvings;
-      int first = last ? parts - members : parts - 2 * members;
-      turn.run(first + t % members, parts, member);
+  private void run(int halvings, Turn work) {
+    turn = work;
+    this.halvings = halvings;
+    turns = (halvings + 1) * size();
+    nextTurn.set(0);
+    failure = null;
+    caller = Thread.currentThread();
+    busy.set(0); // publishes the task
+    epoch = epoch + 1; // only callers write it, one at a time
+    for (Thread worker : workers) {
+      LockSupport.unpark(worker);
+    }
+    takeTurns(0);
+    awaitWorkers();
+    Throwable thrown = failure;
+    if (thrown instanceof RuntimeException e) {
+      throw e;
+    }
+    if (thrown instanceof Error e) {
+      throw e;
     }
   }
 
+  private void takeTurns(int member) {
+    int members = size();
+    for (int t = nextTurn.getAndIncrement(); t < turns; t = nextTurn.getAndIncrement()) {
+      boolean last = t >= turns - members; // as large as those before
+      int halved = t / members + (last ? 0 : 1);
+      int parts = members << halved;
+      int first = last ? parts - members : parts - 2 * members;
+      try {
+        turn.run(first + t % members, parts, member);
+      } catch (Throwable e) {
+        failure = e;
+      }
+    }
+  }
+
+  /** Until those that have begun are done; those that have not have missed it. */
   private void awaitWorkers() {
     long deadline = 0;
     boolean interrupted = false;
-    for (int i = 0; pending.get() > 0; i++) {
+    busy.addAndGet(SHUT);
+    for (int i = 0; busy.get() != SHUT; i++) {
       Thread.onSpinWait();
       if ((i & 255) == 255) {
         long now = System.nanoTime();
@@ -167,25 +187,28 @@ public final class WorkerPool implements AutoCloseable {
     }
   }
 
-  private void work(int part) {
+  private void work(int member) {
     int seen = 0;
     while (true) {
       seen = awaitTask(seen);
       if (closed) {
         return;
       }
-      try {
-        Task current = task;
-        if (current != null) {
-          current.run(part, workers.length + 1);
+      if (begin()) {
+        takeTurns(member);
+        if (busy.decrementAndGet() == SHUT) {
+          LockSupport.unpark(caller);
         }
-      } catch (Throwable t) {
-        failure = t;
-      }
-      if (pending.decrementAndGet() == 0) {
-        LockSupport.unpark(caller);
       }
     }
+  }
+
+  private boolean begin() {
+    int now = busy.get();
+    while (now >= 0 && !busy.compareAndSet(now, now + 1)) {
+      now = busy.get();
+    }
+    return now >= 0;
   }
 
   private int awaitTask(int seen) {
