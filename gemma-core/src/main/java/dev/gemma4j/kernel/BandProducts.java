@@ -132,23 +132,14 @@ final class BandProducts {
    * and 1 + q/256 in odd ones, Q4_0 means q - 8, Q4_K subtracts its minimum from each weight; Q6_K
    * reads 1 + q/64, means q - 32, and has a scale for each half.
    */
-  private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
+  static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
     float[] offsets = scratch.input(3 * strips);
-    float[] lanes = scratch.panel(2 * LANES);
     for (int s = 0; s < strips; s++) {
-      FloatVector first = FloatVector.zero(F);
-      FloatVector second = first;
-      for (int k = 0; k < STRIP / 2; k += LANES) {
-        first = first.add(FloatVector.fromArray(F, x, s * STRIP + k));
-        second = second.add(FloatVector.fromArray(F, x, s * STRIP + STRIP / 2 + k));
-      }
-      first.intoArray(lanes, 0);
-      second.intoArray(lanes, LANES);
       float even = 0, odd = 0, half = 0;
-      for (int i = 0; i < LANES; i += 2) {
-        half += lanes[i] + lanes[i + 1];
-        even += lanes[i] + lanes[LANES + i];
-        odd += lanes[i + 1] + lanes[LANES + i + 1];
+      for (int i = s * STRIP; i < s * STRIP + STRIP / 2; i += 2) {
+        half += x[i] + x[i + 1];
+        even += x[i] + x[i + STRIP / 2];
+        odd += x[i + 1] + x[i + STRIP / 2 + 1];
       }
       switch (m.type()) {
         case Q4_0 -> {

@@ -27,7 +27,8 @@ public final class KernelProvider {
   }
 
   /**
-   * The Vector API's kernels.
+   * The Vector API's kernels, which plain loops of the same results stand in for until they are
+   * compiled.
    *
    * @throws IllegalStateException when the JVM lacks the module
    */
@@ -36,7 +37,7 @@ public final class KernelProvider {
       throw new IllegalStateException(
           "vector kernels need the JVM option --add-modules jdk.incubator.vector");
     }
-    return new VectorKernels();
+    return new StartingKernels();
   }
 
   /** The plain kernels. */

@@ -14,6 +14,21 @@ final class ScalarKernels implements Kernels {
 
   private static final float GELU_INNER = (float) Math.sqrt(2 / Math.PI);
 
+  private final int lanes;
+
+  ScalarKernels() {
+    this(16);
+  }
+
+  /**
+   * Kernels that add up as vectors of so many lanes do.
+   *
+   * @param lanes a power of two
+   */
+  ScalarKernels(int lanes) {
+    this.lanes = lanes;
+  }
+
   @Override
   public String name() {
     return "scalar";
@@ -58,7 +73,7 @@ final class ScalarKernels implements Kernels {
   public void rmsNorm(
       float[] x, int xOffset, float[] scale, float eps, float[] out, int outOffset) {
     int n = scale.length;
-    float inverse = (float) (1 / Math.sqrt(dot(x, xOffset, x, xOffset, n) / n + eps));
+    float inverse = (float) (1 / Math.sqrt(squares(x, xOffset, n) / n + eps));
     for (int i = 0; i < n; i++) {
       out[outOffset + i] = x[xOffset + i] * inverse * scale[i];
     }
@@ -76,8 +91,8 @@ final class ScalarKernels implements Kernels {
     for (int i = offset; i < offset + n; i++) {
       float g = gate[i];
       // gelu_tanh(g) = g * (1 + tanh(u)) / 2 = g / (1 + exp(-2u))
-      float u = GELU_INNER * (g + 0.044715f * g * g * g);
-      gate[i] = g / (1 + exp(-2 * u)) * up[i];
+      float u = Math.fma(g * g * 0.044715f, g, g) * GELU_INNER;
+      gate[i] = g / (exp(-2 * u) + 1) * up[i];
     }
   }
 
@@ -156,9 +171,12 @@ final class ScalarKernels implements Kernels {
     for (int i = offset; i < offset + n; i++) {
       max = Math.max(max, x[i]);
     }
-    float sum = 0;
     for (int i = offset; i < offset + n; i++) {
       x[i] = exp((x[i] - max) * scale);
+    }
+    int whole = n / lanes * lanes;
+    float sum = sum(x, offset, whole, 0, 1);
+    for (int i = offset + whole; i < offset + n; i++) {
       sum += x[i];
     }
     for (int i = offset; i < offset + n; i++) {
@@ -166,23 +184,39 @@ final class ScalarKernels implements Kernels {
     }
   }
 
-  /** Eight partial sums: independent chains for the processor, and a smaller rounding error. */
-  private static float dot(float[] a, int aOffset, float[] b, int bOffset, int n) {
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
-    int i = 0;
-    for (; i + 8 <= n; i += 8) {
-      s0 = Math.fma(a[aOffset + i], b[bOffset + i], s0);
-      s1 = Math.fma(a[aOffset + i + 1], b[bOffset + i + 1], s1);
-      s2 = Math.fma(a[aOffset + i + 2], b[bOffset + i + 2], s2);
-      s3 = Math.fma(a[aOffset + i + 3], b[bOffset + i + 3], s3);
-      s4 = Math.fma(a[aOffset + i + 4], b[bOffset + i + 4], s4);
-      s5 = Math.fma(a[aOffset + i + 5], b[bOffset + i + 5], s5);
-      s6 = Math.fma(a[aOffset + i + 6], b[bOffset + i + 6], s6);
-      s7 = Math.fma(a[aOffset + i + 7], b[bOffset + i + 7], s7);
+  /**
+   * The sum of lane {@code lane} of each {@code stride}, in the order of the vector kernels: lane
+   * by lane, and then the upper half of the lanes to the lower one until one is left.
+   */
+  private float sum(float[] x, int offset, int n, int lane, int stride) {
+    if (stride < lanes) {
+      return sum(x, offset, n, lane, 2 * stride) + sum(x, offset, n, lane + stride, 2 * stride);
     }
-    float sum = ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7));
-    for (; i < n; i++) {
-      sum = Math.fma(a[aOffset + i], b[bOffset + i], sum);
+    float sum = 0;
+    for (int i = offset + lane; i < offset + n; i += stride) {
+      sum += x[i];
+    }
+    return sum;
+  }
+
+  /** The sum of squares, in their order, too, which is that of two vectors side by side. */
+  private float squares(float[] x, int offset, int n) {
+    int whole = n / (2 * lanes) * 2 * lanes;
+    float sum = squares(x, offset, whole, 0, 1);
+    for (int i = offset + whole; i < offset + n; i++) {
+      sum = Math.fma(x[i], x[i], sum);
+    }
+    return sum;
+  }
+
+  private float squares(float[] x, int offset, int n, int lane, int stride) {
+    if (stride < 2 * lanes) {
+      return squares(x, offset, n, lane, 2 * stride)
+          + squares(x, offset, n, lane + stride, 2 * stride);
+    }
+    float sum = 0;
+    for (int i = offset + lane; i < offset + n; i += stride) {
+      sum = Math.fma(x[i], x[i], sum);
     }
     return sum;
   }

@@ -389,4 +389,102 @@ class KernelsTest {
       assertThat(folded[i]).isEqualTo(sum);
     }
   }
+
+  /** To the last bit, since a text begins on the one and goes on on the other. */
+  @Test
+  void earlyProductsRoundAsVectorsDo() {
+    assumeTrue(KernelProvider.vectorAvailable());
+    VectorKernels vector = new VectorKernels();
+    Scratch scratch = new Scratch();
+    for (TensorType type : TYPES) {
+      for (int[] shape : shapes(type)) {
+        int rows = shape[0];
+        int cols = shape[1];
+        try (Arena arena = Arena.ofConfined()) {
+          Matrix w = matrix(type, rows, cols, arena);
+          for (int batch : new int[] {1, 2, 4, 5, 16, 17, 67}) {
+            float[] x = floats(batch * cols);
+            float[] expected = new float[batch * rows];
+            float[] y = new float[batch * rows];
+            int middle = rows / 2 / Kernels.ROW_GROUP * Kernels.ROW_GROUP;
+            vector.matmul(w, 0, rows, x, batch, expected, rows, new Scratch());
+            EarlyMatmul.matmul(w, 0, middle, x, batch, y, rows, scratch);
+            EarlyMatmul.matmul(w, middle, rows, x, batch, y, rows, scratch);
+            assertThat(y).as("%s %dx%d, batch %d", type, rows, cols, batch).isEqualTo(expected);
+          }
+        }
+      }
+    }
+  }
+
+  @Test
+  void earlyNormsAndAttentionRoundAsVectorsDo() {
+    assumeTrue(KernelProvider.vectorAvailable());
+    VectorKernels vector = new VectorKernels();
+    Kernels early = new ScalarKernels(VectorKernels.F.length());
+    for (int n : new int[] {1, 7, 16, 31, 32, 64, 333, 2048}) {
+      float[] x = floats(n);
+      float[] scale = floats(n);
+      float[] expected = new float[n];
+      float[] out = new float[n];
+      vector.rmsNorm(x, 0, scale, 1e-6f, expected, 0);
+      early.rmsNorm(x, 0, scale, 1e-6f, out, 0);
+      assertThat(out).as("norm of %d", n).isEqualTo(expected);
+      expected = x.clone();
+      out = x.clone();
+      vector.geglu(expected, scale, 0, n);
+      early.geglu(out, scale, 0, n);
+      assertThat(out).as("geglu of %d", n).isEqualTo(expected);
+      vector.softmax(expected, 0, n, 0.3f);
+      early.softmax(out, 0, n, 0.3f);
+      assertThat(out).as("softmax of %d", n).isEqualTo(expected);
+    }
+    for (KvLayout.Type type : KvLayout.Type.values()) {
+      for (int headDim : new int[] {20, 32, 40, 256}) {
+        for (int heads : new int[] {1, 3, 8, 12}) {
+          for (int length : new int[] {1, 33, 100}) {
+            long bytes = KvLayout.bytes(type, 32, headDim);
+            KvLayout layout = new KvLayout(type, 32, headDim, 0, bytes);
+            MemorySegment[] pages = new MemorySegment[(length + 31) / 32];
+            for (int i = 0; i < pages.length; i++) {
+              pages[i] = Arena.ofAuto().allocate(2 * bytes, 64);
+            }
+            for (int p = 0; p < length; p++) {
+              layout.put(pages[p / 32], p % 32, floats(headDim), floats(headDim), 0);
+            }
+            float[] q = floats(4 + heads * headDim);
+            float[] expected = new float[q.length];
+            float[] out = new float[q.length];
+            attend(vector, q, heads, pages, layout, length, expected);
+            attend(early, q, heads, pages, layout, length, out);
+            assertThat(out)
+                .as("%s, dim %d, heads %d, length %d", type, headDim, heads, length)
+                .isEqualTo(expected);
+          }
+        }
+      }
+    }
+  }
+
+  /** Whichever kernels serve a call. */
+  @Test
+  void aStartRoundsAsVectorsDo() {
+    assumeTrue(KernelProvider.vectorAvailable());
+    Kernels vector = new VectorKernels();
+    Kernels starting = new StartingKernels();
+    Scratch scratch = new Scratch();
+    try (Arena arena = Arena.ofConfined()) {
+      Matrix w = matrix(TensorType.BF16, 64, 256, arena);
+      for (int batch : new int[] {1, 5, 20}) {
+        float[] x = floats(batch * 256);
+        float[] expected = new float[batch * 64];
+        vector.matmul(w, 0, 64, x, batch, expected, 64, scratch);
+        for (int i = 0; i < 2000; i++) {
+          float[] y = new float[batch * 64];
+          starting.matmul(w, 0, 64, x, batch, y, 64, scratch);
+          assertThat(y).isEqualTo(expected);
+        }
+      }
+    }
+  }
 }
