@@ -90,7 +90,7 @@ final class ScalarKernels implements Kernels {
   public void geglu(float[] gate, float[] up, int offset, int n) {
     for (int i = offset; i < offset + n; i++) {
       float g = gate[i];
-      // gelu_tanh(g) = g * (1 + tanh(u)) / 2 = g / (1 + exp(-2u))
+      // gelu_tanh(g) = g * (1 + tanh(u)) / 2 = g / (1 + exp(-2u)), u = √(2/π) (g + 0.044715 g³)
       float u = Math.fma(g * g * 0.044715f, g, g) * GELU_INNER;
       gate[i] = g / (exp(-2 * u) + 1) * up[i];
     }
