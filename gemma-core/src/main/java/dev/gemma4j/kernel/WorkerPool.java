@@ -51,7 +51,6 @@ public final class WorkerPool implements AutoCloseable {
   // The task, and what it is made of; the pool's own are made once.
   private Turn turn = (part, parts, member) -> {};
   private int turns;
-  private int halvings;
   private final Turn wholes = this::takeWhole;
   private final Task shares = this::takeShare;
   private Task task = (part, parts) -> {};
@@ -129,7 +128,6 @@ public final class WorkerPool implements AutoCloseable {
 
   private void run(int halvings, Turn work) {
     turn = work;
-    this.halvings = halvings;
     turns = (halvings + 1) * size();
     nextTurn.set(0);
     failure = null;
@@ -145,8 +143,8 @@ public final class WorkerPool implements AutoCloseable {
     if (thrown instanceof RuntimeException e) {
       throw e;
     }
-    if (thrown instanceof Error e) {
-      throw e;
+    if (thrown != null) {
+      throw new IllegalStateException("a part failed: " + thrown, thrown);
     }
   }
 
