@@ -132,7 +132,7 @@ final class BandProducts {
    * and 1 + q/256 in odd ones, Q4_0 means q - 8, Q4_K subtracts its minimum from each weight; Q6_K
    * reads 1 + q/64, means q - 32, and has a scale for each half.
    */
-  static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
+  private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
     float[] offsets = scratch.input(3 * strips);
     for (int s = 0; s < strips; s++) {
       float even = 0, odd = 0, half = 0;

@@ -13,14 +13,8 @@ import java.util.Arrays;
 final class EarlyMatmul {
   private static final int LANES = VectorKernels.F.length();
 
-  /** Rows side by side in a panel. */
-  private static final int ROWS = 256;
-
-  /** Columns of a panel; a multiple of every type's block. */
-  private static final int COLUMNS = 256;
-
-  /** Rows that are turned together: a line of the cache. */
-  private static final int TURN = 16;
+  private static final int ROWS = ScalarMatmul.ROWS;
+  private static final int COLUMNS = ScalarMatmul.COLUMNS;
 
   private static final int Q8_BLOCK = 32;
   private static final int Q8_BYTES = 34;
@@ -29,25 +23,21 @@ final class EarlyMatmul {
 
   static void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+    TensorType type = w.type();
     if (batch > 1 && !SmallBatch.serves(w, batch)) {
       // As Panel: from the first column to the last.
-      matmul(w, from, to, x, batch, y, yStride, 1, 1, scratch);
+      ScalarMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
     } else if (batch > 1) {
       // As SmallBatch: a lane for each column, of BF16 for each pair.
-      int run = w.type() == TensorType.BF16 ? 2 : 1;
+      int run = type == TensorType.BF16 ? 2 : 1;
       matmul(w, from, to, x, batch, y, yStride, run * LANES, run, scratch);
+    } else if (type == TensorType.BF16 || type == TensorType.F16) {
+      // As VectorDot: a lane for the even ones of pairs, and one for the odd ones.
+      matmul(w, from, to, x, 1, y, 0, 2 * LANES, 1, scratch);
+    } else if (type == TensorType.F32 || type == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
+      matmul(w, from, to, x, 1, y, 0, LANES, 1, scratch);
     } else {
-      switch (w.type()) { // as VectorDot
-        case F32 -> matmul(w, from, to, x, 1, y, 0, LANES, 1, scratch);
-        case BF16, F16 -> matmul(w, from, to, x, 1, y, 0, 2 * LANES, 1, scratch);
-        default -> {
-          if (w.type() == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
-            matmul(w, from, to, x, 1, y, 0, LANES, 1, scratch);
-          } else {
-            new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
-          }
-        }
-      }
+      ScalarMatmul.matvec(w, from, to, x, y, scratch);
     }
   }
 
@@ -70,7 +60,8 @@ final class EarlyMatmul {
     int whole = cols / group * group;
     int chains = group / run;
     boolean integers = batch == 1 && w.type() == TensorType.Q8_0;
-    float[][] panel = scratch.rows(COLUMNS, ROWS);
+    float[][] stored = scratch.rows(COLUMNS, ROWS);
+    float[][] panel = new float[COLUMNS][]; // the same, chain by chain
     float[][] sums = scratch.sums(batch * chains, ROWS);
     float[] input = scratch.input(batch * COLUMNS); // [batch, COLUMNS], chain by chain
     int[] order = scratch.bits(COLUMNS);
@@ -82,7 +73,14 @@ final class EarlyMatmul {
       for (int k = 0; k < whole; k += COLUMNS) {
         int n = Math.min(COLUMNS, whole - k);
         order(n, group, run, order);
-        fill(w, r, rows, k, n, order, panel, integers, scratch);
+        if (integers) {
+          fillIntegers(w, r, rows, k, n, stored, scratch);
+        } else {
+          ScalarMatmul.fill(w, r, rows, k, n, stored, scratch);
+        }
+        for (int p = 0; p < n; p++) {
+          panel[p] = stored[order[p]];
+        }
         for (int b = 0; b < batch; b++) {
           for (int p = 0; p < n; p++) {
             input[b * COLUMNS + p] = x[b * cols + k + order[p]];
@@ -179,41 +177,18 @@ final class EarlyMatmul {
   }
 
   /**
-   * {@code panel[p][i]} is column {@code k + order[p]} of row {@code row + i}.
-   *
-   * @param integers of Q8_0, without the scales, which go into the scratch's factors
+   * As {@link ScalarMatmul#fill}, of Q8_0 and without scales, which go to the scratch's factors.
    */
-  private static void fill(
-      Matrix w,
-      int row,
-      int rows,
-      int k,
-      int n,
-      int[] order,
-      float[][] panel,
-      boolean integers,
-      Scratch scratch) {
-    float[] decoded = scratch.panel(TURN * COLUMNS);
-    float[][] scales = integers ? scratch.factors(COLUMNS / Q8_BLOCK, ROWS) : panel;
-    for (int i = 0; i < rows; i += TURN) {
-      int count = Math.min(TURN, rows - i);
+  private static void fillIntegers(
+      Matrix w, int row, int rows, int k, int n, float[][] panel, Scratch scratch) {
+    float[] decoded = scratch.panel(ScalarMatmul.TURN * COLUMNS);
+    float[][] scales = scratch.factors(COLUMNS / Q8_BLOCK, ROWS);
+    for (int i = 0; i < rows; i += ScalarMatmul.TURN) {
+      int count = Math.min(ScalarMatmul.TURN, rows - i);
       for (int j = 0; j < count; j++) {
-        int r = row + i + j;
-        if (integers) {
-          bytes(w, r, k, n, decoded, j * COLUMNS, scales, i + j);
-        } else {
-          w.type().dequantize(w.data(), (long) r * w.cols() + k, decoded, j * COLUMNS, n);
-        }
+        bytes(w, row + i + j, k, n, decoded, j * COLUMNS, scales, i + j);
       }
-      for (int p = 0; p < n; p++) {
-        turn(decoded, order[p], panel[p], i, count);
-      }
-    }
-  }
-
-  private static void turn(float[] decoded, int column, float[] out, int at, int count) {
-    for (int j = 0; j < count; j++) {
-      out[at + j] = decoded[j * COLUMNS + column];
+      ScalarMatmul.turn(decoded, n, panel, i, count);
     }
   }
 

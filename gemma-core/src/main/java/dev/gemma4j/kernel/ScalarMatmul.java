@@ -20,10 +20,13 @@ final class ScalarMatmul {
   private static final int PAIRS = 512;
 
   /** Rows side by side in a panel. */
-  private static final int ROWS = 256;
+  static final int ROWS = 256;
 
   /** Columns of a panel; a multiple of every type's block. */
-  private static final int COLUMNS = 256;
+  static final int COLUMNS = 256;
+
+  /** Rows that are turned together: a line of the cache. */
+  static final int TURN = 16;
 
   /** Rows of x whose sums stay in the cache. */
   private static final int BATCH = 64;
@@ -185,17 +188,28 @@ final class ScalarMatmul {
   }
 
   /** {@code panel[c][i]} is column k + c of row {@code row + i}. */
-  private static void fill(
-      Matrix w, int row, int rows, int k, int n, float[][] panel, Scratch scratch) {
+  static void fill(Matrix w, int row, int rows, int k, int n, float[][] panel, Scratch scratch) {
     if (w.packed()) {
       RowGroups.decode(w, row, rows, k, n, panel, scratch);
       return;
     }
-    float[] decoded = scratch.panel(COLUMNS);
-    for (int i = 0; i < rows; i++) {
-      w.type().dequantize(w.data(), (long) (row + i) * w.cols() + k, decoded, 0, n);
-      for (int c = 0; c < n; c++) {
-        panel[c][i] = decoded[c];
+    float[] decoded = scratch.panel(TURN * COLUMNS);
+    for (int i = 0; i < rows; i += TURN) {
+      int count = Math.min(TURN, rows - i);
+      for (int j = 0; j < count; j++) {
+        long first = (long) (row + i + j) * w.cols() + k;
+        w.type().dequantize(w.data(), first, decoded, j * COLUMNS, n);
+      }
+      turn(decoded, n, panel, i, count);
+    }
+  }
+
+  /** {@code panel[c][at + j]} is column c of the j-th of the rows, which are COLUMNS apart. */
+  static void turn(float[] decoded, int n, float[][] panel, int at, int count) {
+    for (int c = 0; c < n; c++) {
+      float[] column = panel[c];
+      for (int j = 0; j < count; j++) {
+        column[at + j] = decoded[j * COLUMNS + c];
       }
     }
   }

@@ -51,24 +51,27 @@ final class StartingKernels implements Kernels {
   @Override
   public void matmul(
       Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
-    if (w.rows() >= LARGE / w.cols()) {
-      apprentice.skip();
-    }
     int size = batch == 1 ? 0 : batch <= 16 ? 1 : 2;
     Apprentice.Operation operation = products[w.type().ordinal() * BATCHES + size];
-    if (w.packed() || operation.ready()) {
+    boolean ready = operation.ready();
+    if (!ready && w.rows() >= LARGE / w.cols()) {
+      apprentice.skip();
+      ready = true;
+    }
+    if (ready || w.packed()) {
       vector.matmul(w, from, to, x, batch, y, yStride, scratch);
       return;
     }
-    double work = (double) (to - from) * w.cols() * batch;
-    boolean turn = operation.turn(work);
-    long start = System.nanoTime();
-    if (turn) {
-      vector.matmul(w, from, to, x, batch, y, yStride, scratch);
-    } else {
-      EarlyMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
-    }
-    operation.done(turn, work, System.nanoTime() - start);
+    serve(
+        operation,
+        (double) (to - from) * w.cols() * batch,
+        turn -> {
+          if (turn) {
+            vector.matmul(w, from, to, x, batch, y, yStride, scratch);
+          } else {
+            EarlyMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+          }
+        });
   }
 
   @Override
@@ -83,11 +86,10 @@ final class StartingKernels implements Kernels {
       vector.rmsNorm(x, xOffset, scale, eps, out, outOffset);
       return;
     }
-    double work = scale.length;
-    boolean turn = norm.turn(work);
-    long start = System.nanoTime();
-    (turn ? vector : scalar).rmsNorm(x, xOffset, scale, eps, out, outOffset);
-    norm.done(turn, work, System.nanoTime() - start);
+    serve(
+        norm,
+        scale.length,
+        turn -> (turn ? vector : scalar).rmsNorm(x, xOffset, scale, eps, out, outOffset));
   }
 
   @Override
@@ -101,11 +103,7 @@ final class StartingKernels implements Kernels {
       vector.geglu(gate, up, offset, n);
       return;
     }
-    double work = n;
-    boolean turn = geglu.turn(work);
-    long start = System.nanoTime();
-    (turn ? vector : scalar).geglu(gate, up, offset, n);
-    geglu.done(turn, work, System.nanoTime() - start);
+    serve(geglu, n, turn -> (turn ? vector : scalar).geglu(gate, up, offset, n));
   }
 
   @Override
@@ -114,11 +112,7 @@ final class StartingKernels implements Kernels {
       vector.softmax(x, offset, n, scale);
       return;
     }
-    double work = n;
-    boolean turn = softmax.turn(work);
-    long start = System.nanoTime();
-    (turn ? vector : scalar).softmax(x, offset, n, scale);
-    softmax.done(turn, work, System.nanoTime() - start);
+    serve(softmax, n, turn -> (turn ? vector : scalar).softmax(x, offset, n, scale));
   }
 
   @Override
@@ -137,12 +131,12 @@ final class StartingKernels implements Kernels {
       vector.scores(q, qOffset, heads, pages, layout, from, to, scores, stride, scratch);
       return;
     }
-    double work = (double) heads * (to - from);
-    boolean turn = this.scores.turn(work);
-    long start = System.nanoTime();
-    (turn ? vector : scalar)
-        .scores(q, qOffset, heads, pages, layout, from, to, scores, stride, scratch);
-    this.scores.done(turn, work, System.nanoTime() - start);
+    serve(
+        this.scores,
+        (double) heads * (to - from),
+        turn ->
+            (turn ? vector : scalar)
+                .scores(q, qOffset, heads, pages, layout, from, to, scores, stride, scratch));
   }
 
   @Override
@@ -163,12 +157,26 @@ final class StartingKernels implements Kernels {
           weights, stride, heads, pages, layout, length, from, to, out, outOffset, scratch);
       return;
     }
-    double work = (double) heads * (to - from) * length;
-    boolean turn = values.turn(work);
+    serve(
+        values,
+        (double) heads * (to - from) * length,
+        turn ->
+            (turn ? vector : scalar)
+                .mixValues(
+                    weights, stride, heads, pages, layout, length, from, to, out, outOffset,
+                    scratch));
+  }
+
+  /** A call whose turn it may be to be served by vectors. */
+  @FunctionalInterface
+  private interface Call {
+    void run(boolean turn);
+  }
+
+  private static void serve(Apprentice.Operation operation, double work, Call call) {
+    boolean turn = operation.turn(work);
     long start = System.nanoTime();
-    (turn ? vector : scalar)
-        .mixValues(
-            weights, stride, heads, pages, layout, length, from, to, out, outOffset, scratch);
-    values.done(turn, work, System.nanoTime() - start);
+    call.run(turn);
+    operation.done(turn, work, System.nanoTime() - start);
   }
 }
