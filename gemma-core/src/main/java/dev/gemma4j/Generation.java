@@ -5,7 +5,8 @@ import java.util.List;
 /**
  * A finished generation.
  *
- * @param text the generated text, without the prompt
+ * @param text the generated text, without the prompt: the texts of the stream's tokens, joined;
+ *     when cancelled, it lacks what the last tokens only began, a character or a stop string
  * @param tokens the generated ids, without an end-of-text token
  * @param logProbabilities one for each token, none unless {@linkplain
  *     GenerationOptions.Builder#logProbabilities asked for}

@@ -136,9 +136,6 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     } catch (CancellationException e) {
       return finish(FinishReason.CANCELLED, null);
     }
-    if (row == null) {
-      return finish(FinishReason.LENGTH, null); // the context is full
-    }
     int id = choose(row);
     if (ends.contains(id) && !options.ignoreEos()) {
       return finish(FinishReason.EOS, id);
@@ -160,7 +157,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       finish(FinishReason.EOS, null); // nothing but the end could follow
       return emit(id, text.length());
     }
-    if (ids.size() == options.maxTokens()) {
+    if (ids.size() == options.maxTokens() || session.position() >= gemma.contextLength()) {
       finish(FinishReason.LENGTH, null);
       return emit(id, text.length());
     }
@@ -193,8 +190,8 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     return id;
   }
 
-  /** The logits after the prompt or the last token, or null when no position is left. */
-  private @Nullable Logits nextLogits() {
+  /** The logits after the prompt or the last token. */
+  private Logits nextLogits() {
     long start = System.nanoTime();
     Logits row;
     if (ids.isEmpty()) {
@@ -205,9 +202,6 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       accepted++;
       row = Logits.of(draftLogits[taken]);
     } else {
-      if (session.position() >= gemma.contextLength()) {
-        return null;
-      }
       row = decode(ids.getLast());
       decodeNanos += System.nanoTime() - start;
     }
@@ -285,10 +279,15 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     return new Token(id, piece, last);
   }
 
-  /** Ends the generation; text that was held back still comes, with the token that ended it. */
+  /**
+   * Ends the generation; text that was held back still comes, with the token that ended it. Where
+   * no token comes any more, it is left out.
+   */
   private @Nullable Token finish(FinishReason reason, @Nullable Integer endId) {
     finishReason = reason;
-    if (reason != FinishReason.STOP) {
+    if (reason == FinishReason.CANCELLED) {
+      text.setLength(emitted);
+    } else if (reason != FinishReason.STOP) {
       int searchFrom = Math.max(0, text.length() - longestStop + 1);
       text.append(decoder.flush());
       if (cutAtStop(searchFrom)) {

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -167,6 +168,53 @@ class GenerateTest {
       assertThat(stream.result().tokens()).hasSizeBetween(5, 4999);
       assertThat(stream.result().text()).isEqualTo(text.toString());
     }
+  }
+
+  @Test
+  void theResultsTextIsThatOfTheTokensWhereverItEnds() {
+    assertThat(gemma.tokenizer().encode("\u2603")).hasSizeGreaterThanOrEqualTo(3);
+    int[] ids = gemma.tokenizer().encode("so \u2603\u2603\u2603 cold");
+    for (int end = 1; end < ids.length; end++) {
+      // Held back are the bytes of a character, and what may begin a stop string.
+      GenerationOptions.Builder options = scripted(ids).stop("\u2603\u2603\u2603!", " cold, ");
+      assertThat(joined(gemma, options.maxTokens(end).build(), -1))
+          .isEqualTo(gemma.tokenizer().decode(Arrays.copyOf(ids, end)));
+      String whole = gemma.tokenizer().decode(ids);
+      assertThat(whole).startsWith(joined(gemma, options.maxTokens(ids.length).build(), end));
+      try (Gemma small = Goldens.load(MODEL, LoadOptions.defaults().withContextLength(end + 1))) {
+        assertThat(joined(small, options.maxTokens(1000).build(), -1))
+            .isEqualTo(gemma.tokenizer().decode(Arrays.copyOf(ids, end)));
+      }
+    }
+  }
+
+  private static GenerationOptions.Builder scripted(int[] ids) {
+    return GenerationOptions.builder()
+        .processor(
+            (logits, history) -> {
+              for (int i = 0; i < logits.size(); i++) {
+                logits.set(i, i == ids[history.size() - 2] ? 1 : Float.NEGATIVE_INFINITY);
+              }
+            });
+  }
+
+  /** The tokens' texts, which are also the result's, cancelled after some tokens or not. */
+  private static String joined(Gemma gemma, GenerationOptions options, int cancelAfter) {
+    StringBuilder text = new StringBuilder();
+    try (TokenStream stream = gemma.stream(Prompt.ofIds(2, 5), options)) {
+      int count = 0;
+      for (Token token : stream) {
+        text.append(token.text());
+        if (++count == cancelAfter) {
+          stream.cancel();
+        }
+      }
+      assertThat(stream.result().tokens()).hasSize(count);
+      assertThat(stream.result().text()).isEqualTo(text.toString());
+      assertThat(stream.result().finishReason())
+          .isEqualTo(cancelAfter < 0 ? FinishReason.LENGTH : FinishReason.CANCELLED);
+    }
+    return text.toString();
   }
 
   @Test
