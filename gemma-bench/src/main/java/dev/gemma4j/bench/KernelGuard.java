@@ -7,6 +7,7 @@ import dev.gemma4j.kernel.ReadBandwidth;
 import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.GemmaForward;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -146,19 +147,20 @@ final class KernelGuard implements Callable<Integer> {
         rows * w.rowBytes(),
         () -> {
           int from = (int) walk.next() * rows;
-          kernels.matmul(w, from, from + rows, x, 1, y, w.rows(), scratch);
+          kernels.matmul(w, from, from + rows, x, COLS, 1, y, w.rows(), scratch);
         });
   }
 
   private Probe prefill(Kernels kernels, WorkerPool one, Matrix stored, Arena arena) {
     Matrix w = kernels.pack(stored, arena, one);
-    float[] x = new RandomWeights(1).floats(COLS * BATCH, 0, 1);
+    int stride = GemmaForward.stride(COLS);
+    float[] x = new RandomWeights(1).floats(stride * BATCH, 0, 1);
     float[] y = new float[BATCH_ROWS * BATCH];
     return new Probe(
         "prefill." + w.type(),
         "GFLOP/s",
         2.0 * BATCH_ROWS * COLS * BATCH,
-        () -> kernels.matmul(w, 0, BATCH_ROWS, x, BATCH, y, BATCH_ROWS, scratch));
+        () -> kernels.matmul(w, 0, BATCH_ROWS, x, stride, BATCH, y, BATCH_ROWS, scratch));
   }
 
   /** The numbers from 0 in a circle. */

@@ -58,7 +58,7 @@ public class MatmulBenchmark {
   public String shape = "";
 
   private Matrix[] copies = {};
-  private float[] x = {}; // [batch, cols]
+  private float[] x = {}; // [batch, stride of cols]
   private float[] y = {}; // [batch, rows]
   private int next;
 
@@ -76,7 +76,7 @@ public class MatmulBenchmark {
       copies[i] =
           threads.kernel.pack(new Matrix(type, rows, cols, data), Arena.ofAuto(), threads.pool);
     }
-    x = weights.floats(batch * cols, 0, 1);
+    x = weights.floats(batch * GemmaForward.stride(cols), 0, 1);
     y = new float[batch * rows];
   }
 
@@ -91,6 +91,7 @@ public class MatmulBenchmark {
                 GemmaForward.split(w.rows(), part, parts, Kernels.ROW_GROUP),
                 GemmaForward.split(w.rows(), part + 1, parts, Kernels.ROW_GROUP),
                 x,
+                GemmaForward.stride(w.cols()),
                 batch,
                 y,
                 w.rows(),

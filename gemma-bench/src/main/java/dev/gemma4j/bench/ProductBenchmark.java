@@ -75,7 +75,7 @@ final class ProductBenchmark implements Callable<Integer> {
       scratch[i] = new Scratch();
     }
     int cols = matrices.stream().mapToInt(Matrix::cols).max().orElseThrow();
-    float[] x = new RandomWeights(1).floats(batch * cols, 0, 1);
+    float[] x = new RandomWeights(1).floats(batch * GemmaForward.stride(cols), 0, 1);
     float[] y = new float[batch * matrices.stream().mapToInt(Matrix::rows).max().orElseThrow()];
     Map<String, List<Double>> products = new TreeMap<>();
     List<Double> all = new ArrayList<>();
@@ -120,7 +120,8 @@ final class ProductBenchmark implements Callable<Integer> {
     int from = GemmaForward.split(w.rows(), part, parts, Kernels.ROW_GROUP);
     int to = GemmaForward.split(w.rows(), part + 1, parts, Kernels.ROW_GROUP);
     if (from < to) {
-      kernels.matmul(w, from, to, x, batch, y, w.rows(), scratch);
+      int stride = GemmaForward.stride(w.cols());
+      kernels.matmul(w, from, to, x, stride, batch, y, w.rows(), scratch);
     }
   }
 

@@ -220,8 +220,17 @@ final class StepBenchmark implements Callable<Integer> {
 
     @Override
     public void matmul(
-        Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
-      time(Part.PRODUCTS, () -> kernels.matmul(w, from, to, x, batch, y, yStride, scratch));
+        Matrix w,
+        int from,
+        int to,
+        float[] x,
+        int xStride,
+        int batch,
+        float[] y,
+        int yStride,
+        Scratch scratch) {
+      time(
+          Part.PRODUCTS, () -> kernels.matmul(w, from, to, x, xStride, batch, y, yStride, scratch));
     }
 
     @Override

@@ -50,7 +50,15 @@ final class BandProducts {
   private BandProducts() {}
 
   static void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     if (batch == 1) {
       matvec(w, from, to, x, y, scratch);
       return;
@@ -61,7 +69,7 @@ final class BandProducts {
     float[] scales = scratch.input(RowBands.SCALES);
     for (int b = 0; b < batch; b += tile) {
       int n = Math.min(tile, batch - b);
-      float[] input = columns(x, b, n, tile, w.cols(), scratch);
+      float[] input = columns(x, b * xStride, xStride, n, tile, w.cols(), scratch);
       for (int r = from; r < to; r += ROWS) {
         Arrays.fill(sums, 0, tile * ROWS, 0);
         product(w, r, input, tile, scales, sums);
@@ -160,12 +168,13 @@ final class BandProducts {
     return offsets;
   }
 
-  /** Rows [first, first + n) of x as [cols, tile], the rest zero. */
-  private static float[] columns(float[] x, int first, int n, int tile, int cols, Scratch scratch) {
+  /** n rows of x as [cols, tile], the rest zero. */
+  private static float[] columns(
+      float[] x, int first, int xStride, int n, int tile, int cols, Scratch scratch) {
     float[] columns = scratch.panel(cols * tile);
     for (int k = 0; k < cols; k++) {
       for (int j = 0; j < tile; j++) {
-        columns[k * tile + j] = j < n ? x[(first + j) * cols + k] : 0;
+        columns[k * tile + j] = j < n ? x[first + j * xStride + k] : 0;
       }
     }
     return columns;

@@ -22,20 +22,28 @@ final class EarlyMatmul {
   private EarlyMatmul() {}
 
   static void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     TensorType type = w.type();
     if (batch > 1 && !SmallBatch.serves(w, batch)) {
       // As Panel: from the first column to the last.
-      ScalarMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+      ScalarMatmul.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
     } else if (batch > 1) {
       // As SmallBatch: a lane for each column, of BF16 for each pair.
       int run = type == TensorType.BF16 ? 2 : 1;
-      matmul(w, from, to, x, batch, y, yStride, run * LANES, run, scratch);
+      matmul(w, from, to, x, xStride, batch, y, yStride, run * LANES, run, scratch);
     } else if (type == TensorType.BF16 || type == TensorType.F16) {
       // As VectorDot: a lane for the even ones of pairs, and one for the odd ones.
-      matmul(w, from, to, x, 1, y, 0, 2 * LANES, 1, scratch);
+      matmul(w, from, to, x, 0, 1, y, 0, 2 * LANES, 1, scratch);
     } else if (type == TensorType.F32 || type == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
-      matmul(w, from, to, x, 1, y, 0, LANES, 1, scratch);
+      matmul(w, from, to, x, 0, 1, y, 0, LANES, 1, scratch);
     } else {
       ScalarMatmul.matvec(w, from, to, x, y, scratch);
     }
@@ -50,6 +58,7 @@ final class EarlyMatmul {
       int from,
       int to,
       float[] x,
+      int xStride,
       int batch,
       float[] y,
       int yStride,
@@ -83,7 +92,7 @@ final class EarlyMatmul {
         }
         for (int b = 0; b < batch; b++) {
           for (int p = 0; p < n; p++) {
-            input[b * COLUMNS + p] = x[b * cols + k + order[p]];
+            input[b * COLUMNS + p] = x[b * xStride + k + order[p]];
           }
         }
         if (integers) {
@@ -97,7 +106,7 @@ final class EarlyMatmul {
         for (int i = 0; i < rows; i++) {
           float s = sum[i];
           for (int k = whole; k < cols; k++) {
-            s = Math.fma(VectorDot.weight(w, r + i, k), x[b * cols + k], s);
+            s = Math.fma(VectorDot.weight(w, r + i, k), x[b * xStride + k], s);
           }
           y[b * yStride + r + i] = s;
         }

@@ -33,11 +33,19 @@ public interface Kernels {
    *
    * @param from a multiple of {@link #ROW_GROUP}
    * @param to such a multiple or the number of rows
-   * @param x [batch, w.cols]
+   * @param x [batch, xStride], a row's first w.cols
    * @param y [batch, yStride]
    */
   void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch);
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch);
 
   /** Row {@code row} of a matrix times {@code scale}, as f32, into {@code out[outOffset..]}. */
   void embed(Matrix w, int row, float scale, float[] out, int outOffset);

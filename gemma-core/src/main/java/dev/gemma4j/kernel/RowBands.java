@@ -336,12 +336,12 @@ final class RowBands {
    */
   static void decode(
       Matrix w, int row, int s, int n, MemorySegment panel, long to, long stride, float[] scales) {
+    scales(w, row, s, scales);
     MemorySegment data = w.data();
     boolean six = w.type() == TensorType.Q6_K;
     IntVector one = IntVector.broadcast(I, ONE);
     IntVector low = IntVector.broadcast(I, six ? SIX_NIBBLE : NIBBLE);
     IntVector high = IntVector.broadcast(I, six ? SIX_PAIR : 0);
-    scales(w, row, s, scales);
     int next = row % ROWS / LANES * 2 * LANES;
     long at = stripAt(w, row, s);
     for (int i = 0; i < n; i++, at += stripBytes(w.type())) {
@@ -361,6 +361,36 @@ final class RowBands {
             pairs = pairs.lanewise(ROL, 2);
           }
         }
+      }
+    }
+  }
+
+  /** Strips of a band of Q4_0, from {@code s} on within a block, as f32: [n * 32][ROWS]. */
+  static void decodeQ4(Matrix w, int row, int s, int n, MemorySegment panel) {
+    MemorySegment data = w.data();
+    long at = stripAt(w, row, s);
+    long to = 0;
+    for (int i = 0; i < n; i++, at += FOUR) {
+      IntVector scales = IntVector.fromMemorySegment(I, data, at + 4 * STEP, LE);
+      // A weight is exact in a float, and so the mantissa's 1 may go with the offset.
+      FloatVector scale = VectorDot.half(scales.lanewise(ROL, 16));
+      FloatVector scale2 = VectorDot.half(scales);
+      FloatVector offset = scale.mul(-24);
+      FloatVector offset2 = scale2.mul(-24);
+      scale = scale.mul(16);
+      scale2 = scale2.mul(16);
+      for (long p = at; p != at + 4 * STEP; p += STEP) {
+        IntVector nibbles = IntVector.fromMemorySegment(I, data, p, LE);
+        IntVector nibbles2 = IntVector.fromMemorySegment(I, data, p + VECTOR, LE);
+        for (int k = 0; k < 8; k++) {
+          FloatVector q = nibbles.and(NIBBLE).or(ONE).reinterpretAsFloats();
+          q.fma(scale, offset).intoMemorySegment(panel, to + k * STEP, LE);
+          nibbles = nibbles.lanewise(ROL, 4);
+          q = nibbles2.and(NIBBLE).or(ONE).reinterpretAsFloats();
+          q.fma(scale2, offset2).intoMemorySegment(panel, to + k * STEP + VECTOR, LE);
+          nibbles2 = nibbles2.lanewise(ROL, 4);
+        }
+        to += 8 * STEP;
       }
     }
   }

@@ -36,9 +36,17 @@ final class ScalarKernels implements Kernels {
 
   @Override
   public void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     if (batch > 1) {
-      ScalarMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+      ScalarMatmul.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
     } else if (w.packed()) {
       RowGroups.matvec(w, from, to, x, y, scratch);
     } else {

@@ -159,7 +159,15 @@ final class ScalarMatmul {
 
   /** Several rows of x: a panel of weights is decoded and turned, and meets all of them. */
   static void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     int cols = w.cols();
     float[][] panel = scratch.rows(COLUMNS, ROWS);
     float[][] sums = scratch.sums(batch, ROWS);
@@ -176,7 +184,7 @@ final class ScalarMatmul {
           int last = Math.min(batch, first + BATCH);
           for (int c = 0; c < n; c += 8) { // these rows of the panel stay in the first cache
             for (int b = first; b < last; b++) {
-              addRows(panel, c, Math.min(n, c + 8), x, b * cols + k + c, sums[b], rows);
+              addRows(panel, c, Math.min(n, c + 8), x, b * xStride + k + c, sums[b], rows);
             }
           }
         }

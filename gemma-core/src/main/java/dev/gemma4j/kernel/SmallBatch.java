@@ -57,11 +57,19 @@ final class SmallBatch {
   }
 
   static void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     int cols = w.cols();
     float[] sums = scratch.scores(ROWS * ROWS * LANES);
     boolean brain = w.type() == TensorType.BF16;
-    MemorySegment input = input(x, cols, batch, brain, scratch);
+    MemorySegment input = input(x, xStride, cols, batch, brain, scratch);
     long bytes = (long) ROWS * cols * Float.BYTES;
     int quarter = (to - from) / ROWS;
     int turns = VectorDot.turns(from, to, ROWS);
@@ -99,7 +107,7 @@ final class SmallBatch {
    * VectorDot#splitPairs} has them.
    */
   private static MemorySegment input(
-      float[] x, int cols, int batch, boolean pairs, Scratch scratch) {
+      float[] x, int xStride, int cols, int batch, boolean pairs, Scratch scratch) {
     int padded = (batch + ROWS - 1) / ROWS * ROWS;
     MemorySegment input = scratch.aligned((long) padded * cols * Float.BYTES);
     for (int b = 0; b < padded; b++) {
@@ -108,8 +116,8 @@ final class SmallBatch {
         FloatVector first = FloatVector.zero(F);
         FloatVector second = first;
         if (b < batch) {
-          first = FloatVector.fromArray(F, x, b * cols + k);
-          second = FloatVector.fromArray(F, x, b * cols + k + LANES);
+          first = FloatVector.fromArray(F, x, b * xStride + k);
+          second = FloatVector.fromArray(F, x, b * xStride + k + LANES);
         }
         FloatVector even = pairs ? VectorDot.EVEN.selectFrom(first, second) : first;
         FloatVector odd = pairs ? VectorDot.ODD.selectFrom(first, second) : second;

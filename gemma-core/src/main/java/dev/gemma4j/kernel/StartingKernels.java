@@ -50,7 +50,15 @@ final class StartingKernels implements Kernels {
 
   @Override
   public void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     int size = batch == 1 ? 0 : batch <= 16 ? 1 : 2;
     Apprentice.Operation operation = products[w.type().ordinal() * BATCHES + size];
     boolean ready = operation.ready();
@@ -59,7 +67,7 @@ final class StartingKernels implements Kernels {
       ready = true;
     }
     if (ready || w.packed()) {
-      vector.matmul(w, from, to, x, batch, y, yStride, scratch);
+      vector.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
       return;
     }
     serve(
@@ -67,9 +75,9 @@ final class StartingKernels implements Kernels {
         (double) (to - from) * w.cols() * batch,
         turn -> {
           if (turn) {
-            vector.matmul(w, from, to, x, batch, y, yStride, scratch);
+            vector.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
           } else {
-            EarlyMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+            EarlyMatmul.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
           }
         });
   }

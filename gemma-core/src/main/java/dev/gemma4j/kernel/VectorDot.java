@@ -61,7 +61,7 @@ final class VectorDot {
       case BF16 -> bf16(w, from, to, x, splitPairs(x, w.cols(), scratch), y, sums);
       case F16 -> f16(w, from, to, x, splitPairs(x, w.cols(), scratch), y, sums);
       case Q8_0 -> q8(w, from, to, x, y, sums, scratch);
-      default -> new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
+      default -> new ScalarKernels().matmul(w, from, to, x, 0, 1, y, 0, scratch);
     }
   }
 
@@ -92,7 +92,7 @@ final class VectorDot {
   private static void q8(
       Matrix w, int from, int to, float[] x, float[] y, float[] sums, Scratch scratch) {
     if (!BYTES_WIDEN) {
-      new ScalarKernels().matmul(w, from, to, x, 1, y, 0, scratch);
+      new ScalarKernels().matmul(w, from, to, x, 0, 1, y, 0, scratch);
       return;
     }
     int d = (to - from) / 4;

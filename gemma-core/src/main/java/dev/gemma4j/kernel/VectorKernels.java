@@ -60,13 +60,21 @@ final class VectorKernels implements Kernels {
 
   @Override
   public void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     if (w.packed() && batch <= 16) {
-      BandProducts.matmul(w, from, to, x, batch, y, yStride, scratch);
+      BandProducts.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
     } else if (batch > 1 && SmallBatch.serves(w, batch)) {
-      SmallBatch.matmul(w, from, to, x, batch, y, yStride, scratch);
+      SmallBatch.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
     } else if (batch > 1) {
-      VectorMatmul.matmul(w, from, to, x, batch, y, yStride, scratch);
+      VectorMatmul.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
     } else {
       VectorDot.matvec(w, from, to, x, y, scratch);
     }

@@ -17,8 +17,9 @@ import jdk.incubator.vector.VectorOperators;
 /**
  * Matrix times many vectors. Bound by arithmetic: panels of weights are decoded to f32 and turned,
  * so that rows lie side by side, and then meet every row of the batch. All three sides are taken in
- * blocks that stay in the second-level cache, and copied: rows a power of two apart, as x and y
- * have them, would fall on the same few lines of a cache.
+ * blocks that stay in the second-level cache. A block of y is copied when it is done: its rows may
+ * be a power of two apart, and would then fall on the same few lines of a cache. So would those of
+ * x, whose owner does well to make them a line longer.
  */
 final class VectorMatmul {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -53,33 +54,39 @@ final class VectorMatmul {
   private VectorMatmul() {}
 
   static void matmul(
-      Matrix w, int from, int to, float[] x, int batch, float[] y, int yStride, Scratch scratch) {
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xStride,
+      int batch,
+      float[] y,
+      int yStride,
+      Scratch scratch) {
     int cols = w.cols();
     MemorySegment panel = scratch.aligned(COLUMNS * STEP);
     // Few rows cost as much as four: a panel's sums would wait for each other.
+    int whole = batch / 4 * 4;
     int padded = (batch + 3) / 4 * 4;
-    float[] input = scratch.input(padded * COLUMNS); // [padded, COLUMNS]
+    float[] rest = rows(x, whole * xStride, xStride, batch - whole, cols, scratch);
     float[] output = scratch.scores(PANELS * padded * Panel.WIDTH); // [PANELS, padded, WIDTH]
-    Arrays.fill(input, batch * COLUMNS, padded * COLUMNS, 0);
     for (int first = from; first < to; first += PANELS * Panel.WIDTH) {
       int last = Math.min(to, first + PANELS * Panel.WIDTH);
       for (int k = 0; k < cols; k += COLUMNS) {
         int n = Math.min(COLUMNS, cols - k);
-        for (int b = 0; b < batch; b++) {
-          System.arraycopy(x, b * cols + k, input, b * COLUMNS, n);
-        }
         for (int r = first; r < last; r += Panel.WIDTH) {
           int rows = Math.min(Panel.WIDTH, last - r);
           // Beyond the last row the panel holds what it held; its products are not copied out.
           fill(w, r, rows, k, n, panel, scratch);
           int at = (r - first) * padded;
-          Panel.multiply(
-              panel, 0, STEP, n, input, 0, COLUMNS, padded, output, at, Panel.WIDTH, k > 0);
+          multiply(panel, n, x, k, xStride, whole, output, at, k > 0);
+          at += whole * Panel.WIDTH;
+          multiply(panel, n, rest, k, cols, padded - whole, output, at, k > 0);
         }
       }
-      for (int r = first; r < last; r += Panel.WIDTH) {
-        int rows = Math.min(Panel.WIDTH, last - r);
-        for (int b = 0; b < batch; b++) {
+      for (int b = 0; b < batch; b++) {
+        for (int r = first; r < last; r += Panel.WIDTH) {
+          int rows = Math.min(Panel.WIDTH, last - r);
           int at = (r - first) * padded + b * Panel.WIDTH;
           System.arraycopy(output, at, y, b * yStride + r, rows);
         }
@@ -87,9 +94,36 @@ final class VectorMatmul {
     }
   }
 
+  private static void multiply(
+      MemorySegment panel,
+      int n,
+      float[] x,
+      int at,
+      int stride,
+      int batch,
+      float[] y,
+      int yAt,
+      boolean add) {
+    Panel.multiply(panel, 0, STEP, n, x, at, stride, batch, y, yAt, Panel.WIDTH, add);
+  }
+
+  /** n rows as [4, cols], the rest zero; of no rows anything. */
+  private static float[] rows(float[] x, int first, int xStride, int n, int cols, Scratch scratch) {
+    float[] rows = scratch.input(n == 0 ? 0 : 4 * cols);
+    for (int i = 0; i < n; i++) {
+      System.arraycopy(x, first + i * xStride, rows, i * cols, cols);
+    }
+    Arrays.fill(rows, n * cols, n == 0 ? 0 : 4 * cols, 0);
+    return rows;
+  }
+
   /** The panel [n][WIDTH]: columns [k, k + n) of the rows. */
   private static void fill(
       Matrix w, int row, int rows, int k, int n, MemorySegment panel, Scratch scratch) {
+    if (w.packed() && w.type() == TensorType.Q4_0) {
+      RowBands.decodeQ4(w, row, k / RowBands.STRIP, n / RowBands.STRIP, panel);
+      return;
+    }
     if (w.packed()) {
       float[] scales = scratch.panel(RowBands.SCALES);
       for (int r = 0; r < rows; r += LANES) {

@@ -32,6 +32,10 @@ public final class GemmaForward {
   // Of a decode step's product: with two threads, the smallest part is a 128th.
   private static final int HALVINGS = 6;
 
+  // Floats from one row of the activations to the next beyond its width: rows a power of two apart,
+  // as those of 2B would be, fall on the same few lines of a cache.
+  private static final int PAD = 16;
+
   // Work is split between threads at multiples of a cache line of floats.
   private static final int ALIGN = Kernels.ROW_GROUP;
 
@@ -73,7 +77,7 @@ public final class GemmaForward {
   private final WorkerPool.Turn downTask = this::down;
   private final WorkerPool.Turn logitsTask = this::logits;
 
-  /** The buffers of a pass of up to {@code rows} rows. */
+  /** The buffers of a pass of up to {@code rows} rows, which are {@link #PAD} longer than shown. */
   private static final class Activations {
     final int rows;
     final float[] x; // [n, hidden] the residual stream
@@ -89,13 +93,13 @@ public final class GemmaForward {
 
     Activations(GemmaConfig c, int rows) {
       this.rows = rows;
-      x = new float[rows * c.hiddenSize()];
-      h = new float[rows * c.hiddenSize()];
-      q = new float[rows * c.numHeads() * c.headDim()];
-      k = new float[rows * c.numKvHeads() * c.headDim()];
+      x = new float[rows * stride(c.hiddenSize())];
+      h = new float[x.length];
+      q = new float[rows * stride(c.numHeads() * c.headDim())];
+      k = new float[rows * stride(c.numKvHeads() * c.headDim())];
       v = new float[k.length];
       attention = new float[q.length];
-      gate = new float[rows * c.intermediateSize()];
+      gate = new float[rows * stride(c.intermediateSize())];
       up = new float[gate.length];
       cos = new float[rows * c.headDim() / 2];
       sin = new float[cos.length];
@@ -164,7 +168,8 @@ public final class GemmaForward {
     int half = config.headDim() / 2;
     for (int i = 0; i < n; i++) {
       Row row = batch.row(i);
-      kernels.embed(weights.embedding(), row.token(), embeddingScale, a.x, i * config.hiddenSize());
+      kernels.embed(
+          weights.embedding(), row.token(), embeddingScale, a.x, i * stride(config.hiddenSize()));
       for (int j = 0; j < half; j++) {
         float angle = row.position() * inverseFrequencies[j];
         a.cos[i * half + j] = (float) Math.cos(angle);
@@ -180,18 +185,18 @@ public final class GemmaForward {
   }
 
   private void norm(int i) {
-    int at = i * config.hiddenSize();
+    int at = i * stride(config.hiddenSize());
     kernels.rmsNorm(a.x, at, normScale, config.rmsNormEps(), a.h, at);
   }
 
   private void attention() {
-    adapters.compress(l, a.h, QKV);
+    adapters.compress(l, a.h, PAD, QKV);
     pool.turns(halvings(n), qkvTask);
     rows(ropeAndStoreTask);
     attend();
-    adapters.compress(l, a.attention, OUTPUT);
+    adapters.compress(l, a.attention, PAD, OUTPUT);
     pool.turns(halvings(n), outputTask);
-    kernels.add(a.x, a.h, 0, n * config.hiddenSize());
+    kernels.add(a.x, a.h, 0, n * stride(config.hiddenSize()));
   }
 
   /** q = Wq h, k = Wk h, v = Wv h. */
@@ -208,13 +213,15 @@ public final class GemmaForward {
     int heads = config.numHeads();
     int kvHeads = config.numKvHeads();
     for (int head = 0; head < heads; head++) {
-      Kernels.rope(a.q, (i * heads + head) * headDim, headDim, a.cos, a.sin, i * half);
+      Kernels.rope(
+          a.q, i * stride(heads * headDim) + head * headDim, headDim, a.cos, a.sin, i * half);
     }
     for (int head = 0; head < kvHeads; head++) {
-      Kernels.rope(a.k, (i * kvHeads + head) * headDim, headDim, a.cos, a.sin, i * half);
+      Kernels.rope(
+          a.k, i * stride(kvHeads * headDim) + head * headDim, headDim, a.cos, a.sin, i * half);
     }
     Row row = batch.row(i);
-    row.cache().put(l, row.position(), a.k, a.v, i * kvHeads * headDim);
+    row.cache().put(l, row.position(), a.k, a.v, i * stride(kvHeads * headDim));
   }
 
   /** attention = softmax(q Kᵀ / √headDim) V, for each row and each KV head. */
@@ -284,7 +291,7 @@ public final class GemmaForward {
       length = row.position() + 1;
       usedPages = (length + layout.pageSize() - 1) / layout.pageSize();
       stride = usedPages * layout.pageSize();
-      at = i * count * headDim;
+      at = i / kvHeads * stride(config.numHeads() * headDim) + i % kvHeads * count * headDim;
       weights = buffers.scores(count * stride);
     }
 
@@ -315,11 +322,11 @@ public final class GemmaForward {
   }
 
   private void mlp() {
-    adapters.compress(l, a.h, GATE_UP);
+    adapters.compress(l, a.h, PAD, GATE_UP);
     pool.turns(halvings(n), gateAndUpTask);
-    adapters.compress(l, a.gate, DOWN);
+    adapters.compress(l, a.gate, PAD, DOWN);
     pool.turns(halvings(n), downTask);
-    kernels.add(a.x, a.h, 0, n * config.hiddenSize());
+    kernels.add(a.x, a.h, 0, n * stride(config.hiddenSize()));
   }
 
   /** gate = gelu(Wgate h) ⊙ Wup h. */
@@ -330,7 +337,7 @@ public final class GemmaForward {
     int from = split(intermediate, part, parts, ALIGN);
     int to = split(intermediate, part + 1, parts, ALIGN);
     for (int i = 0; i < n; i++) {
-      kernels.geglu(a.gate, a.up, i * intermediate + from, to - from);
+      kernels.geglu(a.gate, a.up, i * stride(intermediate) + from, to - from);
     }
   }
 
@@ -352,12 +359,13 @@ public final class GemmaForward {
     for (int i = 0; i < n; i++) {
       float[] state = batch.row(i).hidden();
       if (state != null) {
-        kernels.rmsNorm(a.x, i * hidden, weights.finalNorm(), config.rmsNormEps(), state, 0);
+        kernels.rmsNorm(
+            a.x, i * stride(hidden), weights.finalNorm(), config.rmsNormEps(), state, 0);
       }
       float[] target = batch.row(i).logits();
       if (target != null) {
-        int at = targets.size() * hidden;
-        kernels.rmsNorm(a.x, i * hidden, weights.finalNorm(), config.rmsNormEps(), a.h, at);
+        int at = targets.size() * stride(hidden);
+        kernels.rmsNorm(a.x, i * stride(hidden), weights.finalNorm(), config.rmsNormEps(), a.h, at);
         targets.add(target);
       }
       int count = targets.size();
@@ -373,7 +381,8 @@ public final class GemmaForward {
   }
 
   private void logits(int part, int parts, int member) {
-    matmul(weights.embedding(), a.h, targets.size(), logits, part, parts, member);
+    matmul(
+        weights.embedding(), a.h, targets.size(), logits, config.vocabSize(), part, parts, member);
   }
 
   private float[] logitRows(int size) {
@@ -386,18 +395,24 @@ public final class GemmaForward {
   /** The part's share of y = W x, and of what adapters add to it. */
   private void project(Projection p, float[] x, float[] y, int part, int parts, int member) {
     Matrix w = weights.layers().get(l).matrix(p);
-    matmul(w, x, n, y, part, parts, member);
+    matmul(w, x, n, y, stride(w.rows()), part, parts, member);
     int from = split(w.rows(), part, parts, ALIGN);
     int to = split(w.rows(), part + 1, parts, ALIGN);
-    adapters.expand(l, p, y, w.rows(), from, to, member);
+    adapters.expand(l, p, y, stride(w.rows()), from, to, member);
   }
 
-  private void matmul(Matrix w, float[] x, int rows, float[] y, int part, int parts, int member) {
+  private void matmul(
+      Matrix w, float[] x, int rows, float[] y, int yStride, int part, int parts, int member) {
     int from = split(w.rows(), part, parts, ALIGN);
     int to = split(w.rows(), part + 1, parts, ALIGN);
     if (from < to) {
-      kernels.matmul(w, from, to, x, rows, y, w.rows(), scratch[member]);
+      kernels.matmul(w, from, to, x, stride(w.cols()), rows, y, yStride, scratch[member]);
     }
+  }
+
+  /** Floats from one row of activations to the next. */
+  public static int stride(int width) {
+    return width + PAD;
   }
 
   /**

@@ -9,6 +9,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
@@ -114,20 +115,24 @@ class KernelsTest {
           float[] decoded = new float[rows * cols];
           type.dequantize(stored.data(), 0, decoded, 0, decoded.length);
           for (int batch : new int[] {1, 2, 3, 4, 5, 9, 67}) {
-            float[] x = floats(batch * cols);
+            int xStride = cols + 3;
+            float[] x = floats(batch * xStride);
+            for (int b = 0; b < batch; b++) {
+              Arrays.fill(x, b * xStride + cols, (b + 1) * xStride, Float.NaN);
+            }
             int stride = rows + 2;
             float[] y = new float[batch * stride];
-            java.util.Arrays.fill(y, 77);
+            Arrays.fill(y, 77);
             // In two parts, as two threads compute it.
             int middle = rows / 2 / Kernels.ROW_GROUP * Kernels.ROW_GROUP;
-            kernels.matmul(w, 0, middle, x, batch, y, stride, new Scratch());
-            kernels.matmul(w, middle, rows, x, batch, y, stride, new Scratch());
+            kernels.matmul(w, 0, middle, x, xStride, batch, y, stride, new Scratch());
+            kernels.matmul(w, middle, rows, x, xStride, batch, y, stride, new Scratch());
             for (int b = 0; b < batch; b++) {
               for (int r = 0; r < rows; r++) {
                 double sum = 0;
                 double size = 0;
                 for (int c = 0; c < cols; c++) {
-                  double product = (double) decoded[r * cols + c] * x[b * cols + c];
+                  double product = (double) decoded[r * cols + c] * x[b * xStride + c];
                   sum += product;
                   size += Math.abs(product);
                 }
@@ -164,7 +169,7 @@ class KernelsTest {
         float[] x = new float[cols];
         x[i] = 1;
         float[] y = new float[1];
-        kernels.matmul(w, 0, 1, x, 1, y, 1, new Scratch());
+        kernels.matmul(w, 0, 1, x, cols, 1, y, 1, new Scratch());
         assertThat(y[0])
             .isEqualTo(Float.float16ToFloat(Float.floatToFloat16(values[i % values.length])) + 0f);
       }
@@ -407,9 +412,9 @@ class KernelsTest {
             float[] expected = new float[batch * rows];
             float[] y = new float[batch * rows];
             int middle = rows / 2 / Kernels.ROW_GROUP * Kernels.ROW_GROUP;
-            vector.matmul(w, 0, rows, x, batch, expected, rows, new Scratch());
-            EarlyMatmul.matmul(w, 0, middle, x, batch, y, rows, scratch);
-            EarlyMatmul.matmul(w, middle, rows, x, batch, y, rows, scratch);
+            vector.matmul(w, 0, rows, x, cols, batch, expected, rows, new Scratch());
+            EarlyMatmul.matmul(w, 0, middle, x, cols, batch, y, rows, scratch);
+            EarlyMatmul.matmul(w, middle, rows, x, cols, batch, y, rows, scratch);
             assertThat(y).as("%s %dx%d, batch %d", type, rows, cols, batch).isEqualTo(expected);
           }
         }
@@ -478,10 +483,10 @@ class KernelsTest {
       for (int batch : new int[] {1, 5, 20}) {
         float[] x = floats(batch * 256);
         float[] expected = new float[batch * 64];
-        vector.matmul(w, 0, 64, x, batch, expected, 64, scratch);
+        vector.matmul(w, 0, 64, x, 256, batch, expected, 64, scratch);
         for (int i = 0; i < 2000; i++) {
           float[] y = new float[batch * 64];
-          starting.matmul(w, 0, 64, x, batch, y, 64, scratch);
+          starting.matmul(w, 0, 64, x, 256, batch, y, 64, scratch);
           assertThat(y).isEqualTo(expected);
         }
       }
