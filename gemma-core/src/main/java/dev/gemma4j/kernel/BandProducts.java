@@ -17,6 +17,7 @@ import static dev.gemma4j.kernel.VectorDot.HALF_BITS;
 import static dev.gemma4j.kernel.VectorDot.HALF_REBIAS;
 import static dev.gemma4j.kernel.VectorDot.half;
 import static dev.gemma4j.kernel.VectorKernels.F;
+import static dev.gemma4j.kernel.VectorKernels.FEW_REGISTERS;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
@@ -64,7 +65,7 @@ final class BandProducts {
       return;
     }
     // Rows of the batch that one pass over a band serves.
-    int tile = batch <= 4 && w.type() == TensorType.Q4_0 ? 4 : 8;
+    int tile = (batch <= 4 || FEW_REGISTERS) && w.type() == TensorType.Q4_0 ? 4 : 8;
     float[] sums = scratch.scores(tile * ROWS); // [tile, ROWS]
     float[] scales = scratch.input(RowBands.SCALES);
     for (int b = 0; b < batch; b += tile) {

@@ -1,6 +1,7 @@
 package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.VectorKernels.F;
+import static dev.gemma4j.kernel.VectorKernels.FEW_REGISTERS;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.SHORT;
 import static jdk.incubator.vector.VectorOperators.LSHL;
@@ -51,7 +52,8 @@ final class SmallBatch {
 
   /** Whether a batch of such a matrix is multiplied here. */
   static boolean serves(Matrix w, int batch) {
-    return batch <= 16
+    int most = FEW_REGISTERS && w.type() == TensorType.Q8_0 ? 8 : 16;
+    return batch <= most
         && (w.type() == TensorType.BF16 && w.cols() % (2 * LANES) == 0
             || w.type() == TensorType.Q8_0 && VectorDot.BYTES_WIDEN && 2 * LANES <= 32);
   }

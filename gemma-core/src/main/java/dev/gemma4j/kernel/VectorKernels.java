@@ -33,6 +33,13 @@ final class VectorKernels implements Kernels {
   static final ValueLayout.OfShort SHORT =
       ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+  /**
+   * Whether there are 16 registers for vectors, as on x86 without AVX-512, instead of 32: sums that
+   * find no place there make a kernel half as fast.
+   */
+  static final boolean FEW_REGISTERS =
+      F.length() < 16 && System.getProperty("os.arch").matches("amd64|x86_64");
+
   private static final int LANES = F.length();
 
   private static final VectorShuffle<Float> BY_8 = VectorShuffle.iota(F, 8, 1, true);
