@@ -277,29 +277,17 @@ final class RowBands {
   }
 
   /**
-   * The scales of the block's strips from {@code s} on, and what a weight is whose integer is 0:
-   * [strips, SETS, 2, LANES], for Q6_K [strips, 2, SETS, 2, LANES].
+   * The scales of the block's strips of Q4_K or Q6_K from {@code s} on, and what a weight is whose
+   * integer is 0: [strips, SETS, 2, LANES], for Q6_K [strips, 2, SETS, 2, LANES].
    */
   static void scales(Matrix w, int row, int s, float[] out) {
     MemorySegment data = w.data();
     long head = blockAt(w, row, s);
     int n = blockStrips(w, s) - s % STRIPS;
-    switch (w.type()) {
-      case Q4_0 -> scalesQ4(data, stripAt(w, row / ROWS * ROWS, s), n, out);
-      case Q4_K -> scalesQ4K(data, head, s % STRIPS, n, out);
-      default -> scalesQ6K(data, head, s % STRIPS * 2, n * 2, out);
-    }
-  }
-
-  private static void scalesQ4(MemorySegment w, long at, int n, float[] out) {
-    int to = 0;
-    for (int i = 0; i < n; i++, at += FOUR) {
-      IntVector pairs = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
-      for (int set = 0; set < SETS; set++, to += 2 * LANES) {
-        FloatVector scale = VectorDot.half(pairs.lanewise(ROL, 16 - 16 * set));
-        scale.intoArray(out, to);
-        scale.mul(-8).intoArray(out, to + LANES);
-      }
+    if (w.type() == TensorType.Q4_K) {
+      scalesQ4K(data, head, s % STRIPS, n, out);
+    } else {
+      scalesQ6K(data, head, s % STRIPS * 2, n * 2, out);
     }
   }
 
@@ -330,13 +318,24 @@ final class RowBands {
   }
 
   /**
-   * Strips of one set, from {@code s} on within a block, as f32: [n * 32][stride] from {@code to}.
+   * Strips of a band, from {@code s} on within a block, as f32: [n * 32][ROWS].
    *
    * @param scales room for {@link #SCALES}
    */
-  static void decode(
-      Matrix w, int row, int s, int n, MemorySegment panel, long to, long stride, float[] scales) {
+  static void decode(Matrix w, int row, int s, int n, MemorySegment panel, float[] scales) {
+    if (w.type() == TensorType.Q4_0) {
+      decodeQ4(w, row, s, n, panel);
+      return;
+    }
     scales(w, row, s, scales);
+    for (int set = 0; set < SETS; set++) {
+      decodeK(w, row + set * LANES, s, n, panel, set * VECTOR, scales);
+    }
+  }
+
+  /** Strips of one set. */
+  private static void decodeK(
+      Matrix w, int row, int s, int n, MemorySegment panel, long to, float[] scales) {
     MemorySegment data = w.data();
     boolean six = w.type() == TensorType.Q6_K;
     IntVector one = IntVector.broadcast(I, ONE);
@@ -354,7 +353,7 @@ final class RowBands {
         from += six ? STEP : 0;
         for (int j = 0; j < 2; j++) {
           IntVector nibbles = IntVector.fromMemorySegment(I, data, from + (long) j * STEP, LE);
-          for (int k = 0; k < 8; k++, to += stride) {
+          for (int k = 0; k < 8; k++, to += STEP) {
             IntVector q = nibbles.and(low).or(pairs.and(high)).or(one);
             q.reinterpretAsFloats().sub(1).fma(scale, offset).intoMemorySegment(panel, to, LE);
             nibbles = nibbles.lanewise(ROL, 4);
@@ -365,8 +364,8 @@ final class RowBands {
     }
   }
 
-  /** Strips of a band of Q4_0, from {@code s} on within a block, as f32: [n * 32][ROWS]. */
-  static void decodeQ4(Matrix w, int row, int s, int n, MemorySegment panel) {
+  /** Both sets by turns. */
+  private static void decodeQ4(Matrix w, int row, int s, int n, MemorySegment panel) {
     MemorySegment data = w.data();
     long at = stripAt(w, row, s);
     long to = 0;

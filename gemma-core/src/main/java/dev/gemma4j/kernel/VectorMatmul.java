@@ -120,17 +120,9 @@ final class VectorMatmul {
   /** The panel [n][WIDTH]: columns [k, k + n) of the rows. */
   private static void fill(
       Matrix w, int row, int rows, int k, int n, MemorySegment panel, Scratch scratch) {
-    if (w.packed() && w.type() == TensorType.Q4_0) {
-      RowBands.decodeQ4(w, row, k / RowBands.STRIP, n / RowBands.STRIP, panel);
-      return;
-    }
-    if (w.packed()) {
+    if (w.packed()) { // a band is as wide as a panel
       float[] scales = scratch.panel(RowBands.SCALES);
-      for (int r = 0; r < rows; r += LANES) {
-        int strip = k / RowBands.STRIP;
-        long to = (long) r * Float.BYTES;
-        RowBands.decode(w, row + r, strip, n / RowBands.STRIP, panel, to, STEP, scales);
-      }
+      RowBands.decode(w, row, k / RowBands.STRIP, n / RowBands.STRIP, panel, scales);
       return;
     }
     float[] decoded = scratch.panel(Panel.WIDTH * COLUMNS);
