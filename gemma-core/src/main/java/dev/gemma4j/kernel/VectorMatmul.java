@@ -125,25 +125,26 @@ final class VectorMatmul {
       RowBands.decode(w, row, k / RowBands.STRIP, n / RowBands.STRIP, panel, scales);
       return;
     }
-    float[] decoded = scratch.panel(Panel.WIDTH * COLUMNS);
-    for (int r = 0; r < rows; r++) {
-      decode(w, row + r, k, n, decoded, r * COLUMNS);
+    float[] decoded = scratch.panel(LANES * COLUMNS);
+    for (int first = 0; first < rows; first += LANES) { // half a panel: both fit the first cache
+      int count = Math.min(LANES, rows - first);
+      for (int r = 0; r < count; r++) {
+        decode(w, row + first + r, k, n, decoded, r * COLUMNS);
+      }
+      turn(decoded, n, panel, (long) first * Float.BYTES);
     }
-    turn(decoded, n, panel);
   }
 
-  private static void turn(float[] decoded, int n, MemorySegment panel) {
+  /** LANES rows become the panel's columns from byte {@code at} on. */
+  private static void turn(float[] decoded, int n, MemorySegment panel, long at) {
     int done = 0;
     if (LANES == 16) {
       done = n / LANES * LANES;
-      turn16(decoded, 0, done, panel, 0);
-      turn16(decoded, LANES * COLUMNS, done, panel, (long) LANES * Float.BYTES);
+      turn16(decoded, done, panel, at);
     }
-    long at = done * STEP;
+    at += done * STEP;
     for (int i = done; i < n; i++, at += STEP) {
       FloatVector.fromArray(F, decoded, i, DOWN, 0).intoMemorySegment(panel, at, LE);
-      FloatVector.fromArray(F, decoded, i + LANES * COLUMNS, DOWN, 0)
-          .intoMemorySegment(panel, at + (long) LANES * Float.BYTES, LE);
     }
   }
 
@@ -152,26 +153,26 @@ final class VectorMatmul {
    * below it, four times, brings every element to its transposed place. Gathering takes several
    * times as long.
    */
-  private static void turn16(float[] decoded, int from, int n, MemorySegment panel, long at) {
+  private static void turn16(float[] decoded, int n, MemorySegment panel, long at) {
     FloatVector low = FloatVector.fromArray(F, INTERLEAVE, 0);
     FloatVector high = FloatVector.fromArray(F, INTERLEAVE, LANES);
     for (int k = 0; k < n; k += 16, at += 16 * STEP) {
-      FloatVector r0 = FloatVector.fromArray(F, decoded, from + 0 * COLUMNS + k);
-      FloatVector r1 = FloatVector.fromArray(F, decoded, from + 1 * COLUMNS + k);
-      FloatVector r2 = FloatVector.fromArray(F, decoded, from + 2 * COLUMNS + k);
-      FloatVector r3 = FloatVector.fromArray(F, decoded, from + 3 * COLUMNS + k);
-      FloatVector r4 = FloatVector.fromArray(F, decoded, from + 4 * COLUMNS + k);
-      FloatVector r5 = FloatVector.fromArray(F, decoded, from + 5 * COLUMNS + k);
-      FloatVector r6 = FloatVector.fromArray(F, decoded, from + 6 * COLUMNS + k);
-      FloatVector r7 = FloatVector.fromArray(F, decoded, from + 7 * COLUMNS + k);
-      FloatVector r8 = FloatVector.fromArray(F, decoded, from + 8 * COLUMNS + k);
-      FloatVector r9 = FloatVector.fromArray(F, decoded, from + 9 * COLUMNS + k);
-      FloatVector r10 = FloatVector.fromArray(F, decoded, from + 10 * COLUMNS + k);
-      FloatVector r11 = FloatVector.fromArray(F, decoded, from + 11 * COLUMNS + k);
-      FloatVector r12 = FloatVector.fromArray(F, decoded, from + 12 * COLUMNS + k);
-      FloatVector r13 = FloatVector.fromArray(F, decoded, from + 13 * COLUMNS + k);
-      FloatVector r14 = FloatVector.fromArray(F, decoded, from + 14 * COLUMNS + k);
-      FloatVector r15 = FloatVector.fromArray(F, decoded, from + 15 * COLUMNS + k);
+      FloatVector r0 = FloatVector.fromArray(F, decoded, 0 * COLUMNS + k);
+      FloatVector r1 = FloatVector.fromArray(F, decoded, 1 * COLUMNS + k);
+      FloatVector r2 = FloatVector.fromArray(F, decoded, 2 * COLUMNS + k);
+      FloatVector r3 = FloatVector.fromArray(F, decoded, 3 * COLUMNS + k);
+      FloatVector r4 = FloatVector.fromArray(F, decoded, 4 * COLUMNS + k);
+      FloatVector r5 = FloatVector.fromArray(F, decoded, 5 * COLUMNS + k);
+      FloatVector r6 = FloatVector.fromArray(F, decoded, 6 * COLUMNS + k);
+      FloatVector r7 = FloatVector.fromArray(F, decoded, 7 * COLUMNS + k);
+      FloatVector r8 = FloatVector.fromArray(F, decoded, 8 * COLUMNS + k);
+      FloatVector r9 = FloatVector.fromArray(F, decoded, 9 * COLUMNS + k);
+      FloatVector r10 = FloatVector.fromArray(F, decoded, 10 * COLUMNS + k);
+      FloatVector r11 = FloatVector.fromArray(F, decoded, 11 * COLUMNS + k);
+      FloatVector r12 = FloatVector.fromArray(F, decoded, 12 * COLUMNS + k);
+      FloatVector r13 = FloatVector.fromArray(F, decoded, 13 * COLUMNS + k);
+      FloatVector r14 = FloatVector.fromArray(F, decoded, 14 * COLUMNS + k);
+      FloatVector r15 = FloatVector.fromArray(F, decoded, 15 * COLUMNS + k);
       FloatVector s0 = low.selectFrom(r0, r8);
       FloatVector s1 = high.selectFrom(r0, r8);
       FloatVector s2 = low.selectFrom(r1, r9);
