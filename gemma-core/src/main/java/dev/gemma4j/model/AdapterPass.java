@@ -77,9 +77,9 @@ final class AdapterPass {
   /**
    * Computes A x for projections of the same x.
    *
-   * @param x [rows of the batch, in + pad]
+   * @param x [rows of the batch, {@link GemmaForward#stride} of in]
    */
-  void compress(int layer, float[] x, int pad, Projection[] projections) {
+  void compress(int layer, float[] x, Projection[] projections) {
     if (total == 0) {
       return;
     }
@@ -91,24 +91,18 @@ final class AdapterPass {
       }
     }
     if (total == 1) {
-      compress(layer, x, pad, projections, 0, 1, 0);
+      compress(layer, x, projections, 0, 1, 0);
     } else {
       pool.run(
           (part, parts) ->
               compress(
-                  layer,
-                  x,
-                  pad,
-                  projections,
-                  total * part / parts,
-                  total * (part + 1) / parts,
-                  part));
+                  layer, x, projections, total * part / parts, total * (part + 1) / parts, part));
     }
   }
 
   /** Of rows [from, to) of all groups. */
   private void compress(
-      int layer, float[] x, int pad, Projection[] projections, int from, int to, int part) {
+      int layer, float[] x, Projection[] projections, int from, int to, int part) {
     for (Group group : groups) {
       int end = Math.min(group.rows.length, to - group.first);
       for (int at = Math.max(0, from - group.first); at < end; at += CHUNK) {
@@ -121,7 +115,8 @@ final class AdapterPass {
             float[] in = inputs[part] = atLeast(inputs[part], n * cols);
             float[] out = outputs[part] = atLeast(outputs[part], n * rank);
             for (int i = 0; i < n; i++) {
-              System.arraycopy(x, group.rows[at + i] * (cols + pad), in, i * cols, cols);
+              System.arraycopy(
+                  x, group.rows[at + i] * GemmaForward.stride(cols), in, i * cols, cols);
             }
             kernels.matmul(update.a(), 0, rank, in, cols, n, out, rank, scratch[part]);
             System.arraycopy(out, 0, group.compressed[p.ordinal()], at * rank, n * rank);

@@ -190,11 +190,11 @@ public final class GemmaForward {
   }
 
   private void attention() {
-    adapters.compress(l, a.h, PAD, QKV);
+    adapters.compress(l, a.h, QKV);
     pool.turns(halvings(n), qkvTask);
     rows(ropeAndStoreTask);
     attend();
-    adapters.compress(l, a.attention, PAD, OUTPUT);
+    adapters.compress(l, a.attention, OUTPUT);
     pool.turns(halvings(n), outputTask);
     kernels.add(a.x, a.h, 0, n * stride(config.hiddenSize()));
   }
@@ -322,9 +322,9 @@ public final class GemmaForward {
   }
 
   private void mlp() {
-    adapters.compress(l, a.h, PAD, GATE_UP);
+    adapters.compress(l, a.h, GATE_UP);
     pool.turns(halvings(n), gateAndUpTask);
-    adapters.compress(l, a.gate, PAD, DOWN);
+    adapters.compress(l, a.gate, DOWN);
     pool.turns(halvings(n), downTask);
     kernels.add(a.x, a.h, 0, n * stride(config.hiddenSize()));
   }
