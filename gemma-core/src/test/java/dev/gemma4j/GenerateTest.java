@@ -174,12 +174,12 @@ class GenerateTest {
   void theResultsTextIsThatOfTheTokensWhereverItEnds() {
     assertThat(gemma.tokenizer().encode("\u2603")).hasSizeGreaterThanOrEqualTo(3);
     int[] ids = gemma.tokenizer().encode("so \u2603\u2603\u2603 cold");
+    String whole = gemma.tokenizer().decode(ids);
     for (int end = 1; end < ids.length; end++) {
       // Held back are the bytes of a character, and what may begin a stop string.
       GenerationOptions.Builder options = scripted(ids).stop("\u2603\u2603\u2603!", " cold, ");
       assertThat(joined(gemma, options.maxTokens(end).build(), -1))
           .isEqualTo(gemma.tokenizer().decode(Arrays.copyOf(ids, end)));
-      String whole = gemma.tokenizer().decode(ids);
       assertThat(whole).startsWith(joined(gemma, options.maxTokens(ids.length).build(), end));
       try (Gemma small = Goldens.load(MODEL, LoadOptions.defaults().withContextLength(end + 1))) {
         assertThat(joined(small, options.maxTokens(1000).build(), -1))

@@ -45,11 +45,10 @@ final class Panel {
       int yAt,
       int yStride,
       boolean add) {
-    int b = 0;
-    for (int left = batch, tile; left > 0; b += tile, left -= tile) {
+    for (int b = 0, tile; b < batch; b += tile) {
       int xb = xAt + b * xStride;
       int yb = yAt + b * yStride;
-      tile = tile(left);
+      tile = tile(batch - b);
       switch (tile) {
         case 8 -> tile8(panel, at, step, n, x, xb, xStride, y, yb, yStride, add);
         case 6 -> tile6(panel, at, step, n, x, xb, xStride, y, yb, yStride, add);

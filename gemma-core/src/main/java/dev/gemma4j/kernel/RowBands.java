@@ -329,19 +329,21 @@ final class RowBands {
     }
     scales(w, row, s, scales);
     for (int set = 0; set < SETS; set++) {
-      decodeK(w, row + set * LANES, s, n, panel, set * VECTOR, scales);
+      decodeK(w, row + set * LANES, s, n, panel, scales);
     }
   }
 
   /** Strips of one set. */
   private static void decodeK(
-      Matrix w, int row, int s, int n, MemorySegment panel, long to, float[] scales) {
+      Matrix w, int row, int s, int n, MemorySegment panel, float[] scales) {
     MemorySegment data = w.data();
     boolean six = w.type() == TensorType.Q6_K;
     IntVector one = IntVector.broadcast(I, ONE);
     IntVector low = IntVector.broadcast(I, six ? SIX_NIBBLE : NIBBLE);
     IntVector high = IntVector.broadcast(I, six ? SIX_PAIR : 0);
-    int next = row % ROWS / LANES * 2 * LANES;
+    int set = row % ROWS / LANES;
+    int next = set * 2 * LANES;
+    long to = set * VECTOR;
     long at = stripAt(w, row, s);
     for (int i = 0; i < n; i++, at += stripBytes(w.type())) {
       for (int half = 0; half < 2; half++) {

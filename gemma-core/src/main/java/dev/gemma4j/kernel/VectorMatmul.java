@@ -68,7 +68,7 @@ final class VectorMatmul {
     // Few rows cost as much as four: a panel's sums would wait for each other.
     int whole = batch / 4 * 4;
     int padded = (batch + 3) / 4 * 4;
-    float[] rest = rows(x, whole * xStride, xStride, batch - whole, cols, scratch);
+    float[] rest = rows(x, whole * xStride, xStride, batch - whole, padded - whole, cols, scratch);
     float[] output = scratch.scores(PANELS * padded * Panel.WIDTH); // [PANELS, padded, WIDTH]
     for (int first = from; first < to; first += PANELS * Panel.WIDTH) {
       int last = Math.min(to, first + PANELS * Panel.WIDTH);
@@ -107,13 +107,14 @@ final class VectorMatmul {
     Panel.multiply(panel, 0, STEP, n, x, at, stride, batch, y, yAt, Panel.WIDTH, add);
   }
 
-  /** n rows as [4, cols], the rest zero; of no rows anything. */
-  private static float[] rows(float[] x, int first, int xStride, int n, int cols, Scratch scratch) {
-    float[] rows = scratch.input(n == 0 ? 0 : 4 * cols);
+  /** n rows, and then zeros, as [padded, cols]. */
+  private static float[] rows(
+      float[] x, int first, int xStride, int n, int padded, int cols, Scratch scratch) {
+    float[] rows = scratch.input(padded * cols);
     for (int i = 0; i < n; i++) {
       System.arraycopy(x, first + i * xStride, rows, i * cols, cols);
     }
-    Arrays.fill(rows, n * cols, n == 0 ? 0 : 4 * cols, 0);
+    Arrays.fill(rows, n * cols, padded * cols, 0);
     return rows;
   }
 

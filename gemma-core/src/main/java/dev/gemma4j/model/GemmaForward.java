@@ -417,7 +417,8 @@ public final class GemmaForward {
 
   /**
    * How a product of n rows is shared: one row's in ever smaller parts, so that no thread waits
-   * long for another, but not many rows', whose layout each part makes anew.
+   * long for another, but not many rows': each part lays up to 16 of them out anew, and with more
+   * of them small parts gain nothing.
    */
   public static int halvings(int rows) {
     return rows == 1 ? HALVINGS : 0;
