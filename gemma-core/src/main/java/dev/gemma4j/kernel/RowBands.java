@@ -3,6 +3,10 @@ package dev.gemma4j.kernel;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.SHORT;
+import static jdk.incubator.vector.VectorOperators.ASHR;
+import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
@@ -26,21 +30,29 @@ import jdk.incubator.vector.IntVector;
  *       head                                                   strip
  * Q4_0  none                                                   4 times nibbles, pairs of f16 scales
  * Q4_K  f16 d and f16 dmin of one set, then of the other,      4 times nibbles
- *       for each strip and set byte scales and byte minima
- * Q6_K  f16 d, for each half of a strip and set byte scales    twice: pairs of bits, 2 times nibbles
+ *       for each set byte scales and byte minima
+ * Q6_K  f16 d, for each set byte scales                        twice: pairs of bits, 2 times nibbles
  * </pre>
  *
- * Nibbles and pairs of bits are a vector of ints of one set and one of the other, scales are LANES
- * of one and LANES of the other, a pair of scales is an int of a scale of each set. An int of
- * nibbles holds 8 neighbouring columns of its row, one of pairs of bits, the upper ones of Q6_K,
- * holds 16. The first column's are where a product wants them, at the top of a float's mantissa,
- * and each rotation brings the next one's there. The last band is filled with rows of zeros; Q4_K
- * takes 3 % more bytes than in a file, where scales have 6 bits, the others as many.
+ * Nibbles and pairs of bits are a vector of ints of one set and one of the other, byte scales are
+ * ints, too, of four strips or halves of strips; halves are LANES of one and LANES of the other, a
+ * pair of scales is an int of a scale of each set. An int of nibbles holds 8 neighbouring columns
+ * of its row, one of pairs of bits, the upper ones of Q6_K, holds 16. Where vectors {@linkplain
+ * #ROTATES rotate}, the first column's are where a product wants them, at the top of a float's
+ * mantissa, and each rotation brings the next one's there; elsewhere they are the lowest bits, and
+ * each shift brings the next one's there. The last band is filled with rows of zeros; Q4_K takes 3
+ * % more bytes than in a file, where scales have 6 bits, the others as many.
  */
 final class RowBands {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   static final int LANES = F.length();
   static final int VECTOR = F.vectorByteSize();
+
+  /**
+   * Whether one instruction rotates the ints of a vector, as AVX-512 has it. Else an integer is
+   * shifted down, masked and converted, since three instructions would make a rotation.
+   */
+  static final boolean ROTATES = LANES == 16;
 
   /** Sets of LANES rows in a band. */
   static final int SETS = 2;
@@ -75,14 +87,32 @@ final class RowBands {
   /** 1 as a float; q put into the top of its mantissa's 23 bits makes it 1 + q/16 or 1 + q/64. */
   static final int ONE = 0x3f800000;
 
-  /** The top four bits of a mantissa. */
-  static final int NIBBLE = 0x00780000;
+  /** Where an int's first nibble begins. */
+  private static final int FOUR_AT = ROTATES ? 19 : 0;
 
-  /** The four bits below the top two, where Q6_K has its nibbles. */
-  static final int SIX_NIBBLE = 0x001e0000;
+  /** The same for Q6_K. */
+  private static final int SIX_AT = ROTATES ? 17 : 0;
 
-  /** The top two bits. */
-  static final int SIX_PAIR = 0x00600000;
+  /** Where the first pair of bits begins. */
+  private static final int PAIR_AT = ROTATES ? SIX_AT + 4 : 0;
+
+  /** What an integer of {@link #four} is to be multiplied with. */
+  static final float FOUR_UNIT = ROTATES ? 0x1p-19f : 1;
+
+  static final float MANTISSA_UNIT = ROTATES ? 16 : 1;
+  static final float MANTISSA_ZERO = ROTATES ? -24 : -8;
+
+  /** What an integer of {@link #six} is to be multiplied with. */
+  static final float SIX_UNIT = ROTATES ? 0x1p-17f : 1;
+
+  /** The first nibble. */
+  static final int NIBBLE = 0xf << FOUR_AT;
+
+  /** The first nibble of Q6_K. */
+  static final int SIX_NIBBLE = 0xf << SIX_AT;
+
+  /** The pair of bits above it. */
+  static final int SIX_PAIR = 0x3 << SIX_AT + 4;
 
   private static final ValueLayout.OfByte BYTE = ValueLayout.JAVA_BYTE;
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED.withOrder(LE);
@@ -92,8 +122,7 @@ final class RowBands {
 
   /** Whether the type is one of these and this machine's vectors serve it. */
   static boolean serves(TensorType type) {
-    return type == TensorType.Q4_0
-        || (type == TensorType.Q4_K || type == TensorType.Q6_K) && VectorDot.BYTES_WIDEN;
+    return type == TensorType.Q4_0 || type == TensorType.Q4_K || type == TensorType.Q6_K;
   }
 
   static int stripBytes(TensorType type) {
@@ -104,22 +133,18 @@ final class RowBands {
     };
   }
 
-  /** Bytes of the head of a block of {@code strips} strips. */
-  private static int headBytes(TensorType type, int strips) {
+  /** Bytes of the head of a block. */
+  private static int headBytes(TensorType type) {
     return switch (type) {
       case Q4_0 -> 0;
-      case Q4_K -> SETS * 2 * HALVES + strips * SETS * 2 * LANES;
-      default -> SETS * HALVES + strips * 2 * SETS * LANES;
+      case Q4_K -> SETS * 2 * HALVES + STRIPS / 4 * SETS * 2 * VECTOR;
+      default -> SETS * HALVES + STRIPS / 4 * 2 * SETS * VECTOR;
     };
   }
 
-  /** Bytes of {@code strips} strips of a band, which are whole blocks or a band's end. */
+  /** Bytes of {@code strips} strips of a band: whole blocks, but for Q4_0. */
   private static long bytes(TensorType type, int strips) {
-    long blocks = strips / STRIPS;
-    int rest = strips % STRIPS;
-    return blocks * headBytes(type, STRIPS)
-        + (rest == 0 ? 0 : headBytes(type, rest))
-        + (long) strips * stripBytes(type);
+    return (long) strips / STRIPS * headBytes(type) + (long) strips * stripBytes(type);
   }
 
   /** Where the block begins that holds strip {@code s} of a row's band. */
@@ -135,7 +160,7 @@ final class RowBands {
   /** Where strip {@code s} of a row's set begins; the block's next is stripBytes on. */
   static long stripAt(Matrix w, int row, int s) {
     return blockAt(w, row, s)
-        + headBytes(w.type(), blockStrips(w, s))
+        + headBytes(w.type())
         + (long) (s % STRIPS) * stripBytes(w.type())
         + row % ROWS / LANES * VECTOR;
   }
@@ -187,7 +212,7 @@ final class RowBands {
       MemorySegment data, long from, MemorySegment target, long to, int set, int lane) {
     for (int i = 0; i < 4; i++) {
       long bytes = data.get(LONG, from + 2 + i % 2 * 8) >>> i / 2 * 4;
-      target.set(INT, to + (long) i * STEP, nibbles(bytes, 19));
+      target.set(INT, to + (long) i * STEP, nibbles(bytes, FOUR_AT));
     }
     // to is where the lane's int lies in the set's first vector
     long scale = to - set * VECTOR + 4 * STEP + 2L * set;
@@ -206,15 +231,15 @@ final class RowBands {
       int lane) {
     for (int i = 0; i < 4; i++) {
       long bytes = data.get(LONG, from + 16 + s / 2 * 32 + i * 8) >>> s % 2 * 4;
-      target.set(INT, to + (long) i * STEP, nibbles(bytes, 19));
+      target.set(INT, to + (long) i * STEP, nibbles(bytes, FOUR_AT));
     }
     if (s == 0) {
       target.set(SHORT, head + set * 2 * HALVES + 2L * lane, data.get(SHORT, from));
       target.set(SHORT, head + (set * 2 + 1) * HALVES + 2L * lane, data.get(SHORT, from + 2));
     }
-    long at = head + SETS * 2 * HALVES + (s * SETS + set) * 2L * LANES + lane;
+    long at = scaleAt(head, s, set) + 4L * lane + s % 4;
     target.set(BYTE, at, (byte) scale4k(data, from + 4, s));
-    target.set(BYTE, at + LANES, (byte) min4k(data, from + 4, s));
+    target.set(BYTE, at + VECTOR, (byte) min4k(data, from + 4, s));
   }
 
   /** 128 bytes of low nibbles, 64 of high pairs of bits, 16 scales, d. */
@@ -233,12 +258,13 @@ final class RowBands {
       int pairs = 0;
       for (int i = 0; i < 2; i++) {
         int at = half * 16 + i * 8;
-        int nibbles = nibbles(data.get(LONG, low + at) >>> s % 4 / 2 * 4, 17);
+        int nibbles = nibbles(data.get(LONG, low + at) >>> s % 4 / 2 * 4, SIX_AT);
         target.set(INT, to + (half * 3L + 1 + i) * STEP, nibbles);
-        pairs = pairs << 16 | pairs(data.get(LONG, high + at) >>> s % 4 * 2);
+        int more = pairs(data.get(LONG, high + at) >>> s % 4 * 2);
+        pairs |= ROTATES ? more << 16 - 16 * i : more << 16 * i;
       }
-      target.set(INT, to + half * 3L * STEP, Integer.rotateRight(pairs, 30 - 21));
-      long scale = head + SETS * HALVES + ((s * 2 + half) * SETS + set) * (long) LANES + lane;
+      target.set(INT, to + half * 3L * STEP, Integer.rotateLeft(pairs, ROTATES ? PAIR_AT + 2 : 0));
+      long scale = halfScaleAt(head, s * 2 + half, set) + 4L * lane + (s * 2 + half) % 4;
       target.set(BYTE, scale, data.get(BYTE, from + 192 + s * 2 + half));
     }
     if (s == 0) {
@@ -246,17 +272,28 @@ final class RowBands {
     }
   }
 
-  /** The low nibbles of eight bytes, the first at {@code bit}, the next below it. */
-  private static int nibbles(long bytes, int bit) {
-    long p = Long.reverseBytes(bytes) & 0x0f0f0f0f0f0f0f0fL;
-    p = (p | p >>> 4) & 0x00ff00ff00ff00ffL;
-    p = (p | p >>> 8) & 0x0000ffff0000ffffL;
-    return Integer.rotateRight((int) (p | p >>> 16), 28 - bit);
+  /** Where a vector of ints of a set's scales of strip {@code s} of Q4_K and its neighbours is. */
+  private static long scaleAt(long head, int s, int set) {
+    return head + SETS * 2 * HALVES + (s / 4 * SETS + set) * 2L * VECTOR;
   }
 
-  /** The lowest two bits of eight bytes, the first's the highest of 16. */
+  /** The same for half strips of Q6_K. */
+  private static long halfScaleAt(long head, int half, int set) {
+    return head + SETS * HALVES + (half / 4 * SETS + set) * (long) VECTOR;
+  }
+
+  /** The low nibbles of eight bytes, the first at {@code bit}, and the next where it is read. */
+  private static int nibbles(long bytes, int bit) {
+    long p = (ROTATES ? Long.reverseBytes(bytes) : bytes) & 0x0f0f0f0f0f0f0f0fL;
+    p = (p | p >>> 4) & 0x00ff00ff00ff00ffL;
+    p = (p | p >>> 8) & 0x0000ffff0000ffffL;
+    int nibbles = (int) (p | p >>> 16);
+    return ROTATES ? Integer.rotateLeft(nibbles, bit + 4) : nibbles;
+  }
+
+  /** The lowest two bits of eight bytes as 16 bits, in the order of {@link #nibbles}. */
   private static int pairs(long bytes) {
-    long p = Long.reverseBytes(bytes) & 0x0303030303030303L;
+    long p = (ROTATES ? Long.reverseBytes(bytes) : bytes) & 0x0303030303030303L;
     p = (p | p >>> 6) & 0x000f000f000f000fL;
     p = (p | p >>> 12) & 0x000000ff000000ffL;
     return (int) ((p | p >>> 24) & 0xffff);
@@ -277,48 +314,83 @@ final class RowBands {
   }
 
   /**
-   * The scales of the block's strips of Q4_K or Q6_K from {@code s} on, and what a weight is whose
-   * integer is 0: [strips, SETS, 2, LANES], for Q6_K [strips, 2, SETS, 2, LANES].
+   * The scales of the block of Q4_K or Q6_K that begins with strip {@code s}, and what a weight is
+   * whose integer is 0: [STRIPS, SETS, 2, LANES], for Q6_K [STRIPS, 2, SETS, 2, LANES].
    */
   static void scales(Matrix w, int row, int s, float[] out) {
-    MemorySegment data = w.data();
     long head = blockAt(w, row, s);
-    int n = blockStrips(w, s) - s % STRIPS;
-    if (w.type() == TensorType.Q4_K) {
-      scalesQ4K(data, head, s % STRIPS, n, out);
-    } else {
-      scalesQ6K(data, head, s % STRIPS * 2, n * 2, out);
-    }
-  }
-
-  private static void scalesQ4K(MemorySegment w, long head, int first, int n, float[] out) {
     for (int set = 0; set < SETS; set++) {
-      FloatVector d = VectorDot.halves(w, head + set * 2 * HALVES);
-      FloatVector min = VectorDot.halves(w, head + (set * 2 + 1) * HALVES).neg();
-      for (int i = 0; i < n; i++) {
-        long at = head + SETS * 2 * HALVES + ((first + i) * SETS + set) * 2L * LANES;
-        int to = (i * SETS + set) * 2 * LANES;
-        d.mul(VectorDot.bytes(w, at)).intoArray(out, to);
-        min.mul(VectorDot.bytes(w, at + LANES)).intoArray(out, to + LANES);
+      if (w.type() == TensorType.Q4_K) {
+        scalesQ4K(w.data(), head, set, out);
+      } else {
+        scalesQ6K(w.data(), head, set, out);
       }
     }
   }
 
-  private static void scalesQ6K(MemorySegment w, long head, int first, int n, float[] out) {
-    for (int set = 0; set < SETS; set++) {
-      FloatVector d = VectorDot.halves(w, head + set * HALVES);
-      for (int i = 0; i < n; i++) {
-        long at = head + SETS * HALVES + ((first + i) * SETS + set) * (long) LANES;
-        int to = (i * SETS + set) * 2 * LANES;
-        FloatVector scale = d.mul(VectorDot.bytes(w, at));
+  private static void scalesQ4K(MemorySegment w, long head, int set, float[] out) {
+    FloatVector d = VectorDot.halves(w, head + set * 2 * HALVES);
+    FloatVector min = VectorDot.halves(w, head + (set * 2 + 1) * HALVES).neg();
+    int to = set * 2 * LANES;
+    for (int s = 0; s < STRIPS; s += 4) {
+      IntVector scales = IntVector.fromMemorySegment(I, w, scaleAt(head, s, set), LE);
+      IntVector minima = IntVector.fromMemorySegment(I, w, scaleAt(head, s, set) + VECTOR, LE);
+      for (int i = 0; i < 4; i++, to += SETS * 2 * LANES) {
+        d.mul((FloatVector) scales.and(63).convert(I2F, 0)).intoArray(out, to);
+        scales = scales.lanewise(LSHR, 8);
+        min.mul((FloatVector) minima.and(63).convert(I2F, 0)).intoArray(out, to + LANES);
+        minima = minima.lanewise(LSHR, 8);
+      }
+    }
+  }
+
+  private static void scalesQ6K(MemorySegment w, long head, int set, float[] out) {
+    FloatVector d = VectorDot.halves(w, head + set * HALVES);
+    int to = set * 2 * LANES;
+    for (int half = 0; half < 2 * STRIPS; half += 4) {
+      IntVector scales = IntVector.fromMemorySegment(I, w, halfScaleAt(head, half, set), LE);
+      for (int i = 0; i < 4; i++, to += SETS * 2 * LANES) {
+        IntVector signed = scales.lanewise(LSHL, 24).lanewise(ASHR, 24);
+        FloatVector scale = d.mul((FloatVector) signed.convert(I2F, 0));
         scale.intoArray(out, to);
         scale.mul(-32).intoArray(out, to + LANES);
+        scales = scales.lanewise(LSHR, 8);
       }
     }
+  }
+
+  /** The first of an int's integers of Q4_0 or Q4_K, in units of {@link #FOUR_UNIT}. */
+  static FloatVector four(IntVector nibbles) {
+    return (FloatVector) nibbles.and(NIBBLE).convert(I2F, 0);
   }
 
   /**
-   * Strips of a band, from {@code s} on within a block, as f32: [n * 32][ROWS].
+   * The first of an int's integers, not converted where it lies in a mantissa: a weight of Q4_0 is
+   * {@code mantissa * MANTISSA_UNIT * scale + MANTISSA_ZERO * scale}. It is exact in a float, and
+   * so the mantissa's 1 may go with the 8 that is to be subtracted.
+   */
+  static FloatVector mantissa(IntVector nibbles) {
+    return ROTATES ? nibbles.and(NIBBLE).or(ONE).reinterpretAsFloats() : four(nibbles);
+  }
+
+  /** The first of an int's integers of Q6_K, in units of {@link #SIX_UNIT}. */
+  static FloatVector six(IntVector nibbles, IntVector pairs) {
+    IntVector pair = ROTATES ? pairs : pairs.lanewise(LSHL, 4);
+    return (FloatVector) nibbles.and(SIX_NIBBLE).or(pair.and(SIX_PAIR)).convert(I2F, 0);
+  }
+
+  /** The next nibble where the first was. */
+  static IntVector nextNibble(IntVector nibbles) {
+    return ROTATES ? nibbles.lanewise(ROL, 4) : nibbles.lanewise(LSHR, 4);
+  }
+
+  /** The next pair of bits where the first was. */
+  static IntVector nextPair(IntVector pairs) {
+    return ROTATES ? pairs.lanewise(ROL, 2) : pairs.lanewise(LSHR, 2);
+  }
+
+  /**
+   * The first n strips of a band's block that begins with strip {@code s} as f32: [n * 32][ROWS].
    *
    * @param scales room for {@link #SCALES}
    */
@@ -338,28 +410,25 @@ final class RowBands {
       Matrix w, int row, int s, int n, MemorySegment panel, float[] scales) {
     MemorySegment data = w.data();
     boolean six = w.type() == TensorType.Q6_K;
-    IntVector one = IntVector.broadcast(I, ONE);
-    IntVector low = IntVector.broadcast(I, six ? SIX_NIBBLE : NIBBLE);
-    IntVector high = IntVector.broadcast(I, six ? SIX_PAIR : 0);
     int set = row % ROWS / LANES;
     int next = set * 2 * LANES;
     long to = set * VECTOR;
     long at = stripAt(w, row, s);
     for (int i = 0; i < n; i++, at += stripBytes(w.type())) {
       for (int half = 0; half < 2; half++) {
-        FloatVector scale = FloatVector.fromArray(F, scales, next).mul(six ? 64 : 16);
+        FloatVector scale = FloatVector.fromArray(F, scales, next).mul(six ? SIX_UNIT : FOUR_UNIT);
         FloatVector offset = FloatVector.fromArray(F, scales, next + LANES);
         next += six || half == 1 ? SETS * 2 * LANES : 0;
         long from = at + half * (six ? 3L : 2L) * STEP;
-        IntVector pairs = six ? IntVector.fromMemorySegment(I, data, from, LE) : one;
+        IntVector pairs = IntVector.fromMemorySegment(I, data, from, LE);
         from += six ? STEP : 0;
         for (int j = 0; j < 2; j++) {
           IntVector nibbles = IntVector.fromMemorySegment(I, data, from + (long) j * STEP, LE);
           for (int k = 0; k < 8; k++, to += STEP) {
-            IntVector q = nibbles.and(low).or(pairs.and(high)).or(one);
-            q.reinterpretAsFloats().sub(1).fma(scale, offset).intoMemorySegment(panel, to, LE);
-            nibbles = nibbles.lanewise(ROL, 4);
-            pairs = pairs.lanewise(ROL, 2);
+            FloatVector q = six ? six(nibbles, pairs) : four(nibbles);
+            q.fma(scale, offset).intoMemorySegment(panel, to, LE);
+            nibbles = nextNibble(nibbles);
+            pairs = nextPair(pairs);
           }
         }
       }
@@ -373,23 +442,22 @@ final class RowBands {
     long to = 0;
     for (int i = 0; i < n; i++, at += FOUR) {
       IntVector scales = IntVector.fromMemorySegment(I, data, at + 4 * STEP, LE);
-      // A weight is exact in a float, and so the mantissa's 1 may go with the offset.
-      FloatVector scale = VectorDot.half(scales.lanewise(ROL, 16));
+      FloatVector scale = VectorDot.half(scales.lanewise(LSHL, 16));
       FloatVector scale2 = VectorDot.half(scales);
-      FloatVector offset = scale.mul(-24);
-      FloatVector offset2 = scale2.mul(-24);
-      scale = scale.mul(16);
-      scale2 = scale2.mul(16);
+      FloatVector offset = scale.mul(MANTISSA_ZERO);
+      FloatVector offset2 = scale2.mul(MANTISSA_ZERO);
+      scale = scale.mul(MANTISSA_UNIT);
+      scale2 = scale2.mul(MANTISSA_UNIT);
       for (long p = at; p != at + 4 * STEP; p += STEP) {
         IntVector nibbles = IntVector.fromMemorySegment(I, data, p, LE);
         IntVector nibbles2 = IntVector.fromMemorySegment(I, data, p + VECTOR, LE);
         for (int k = 0; k < 8; k++) {
-          FloatVector q = nibbles.and(NIBBLE).or(ONE).reinterpretAsFloats();
+          FloatVector q = mantissa(nibbles);
           q.fma(scale, offset).intoMemorySegment(panel, to + k * STEP, LE);
-          nibbles = nibbles.lanewise(ROL, 4);
-          q = nibbles2.and(NIBBLE).or(ONE).reinterpretAsFloats();
+          nibbles = nextNibble(nibbles);
+          q = mantissa(nibbles2);
           q.fma(scale2, offset2).intoMemorySegment(panel, to + k * STEP + VECTOR, LE);
-          nibbles2 = nibbles2.lanewise(ROL, 4);
+          nibbles2 = nextNibble(nibbles2);
         }
         to += 8 * STEP;
       }
@@ -412,10 +480,12 @@ final class RowBands {
           int nibbles = data.get(INT, at);
           for (int k = 0; k < 8; k++) {
             int q =
-                six ? (nibbles & SIX_NIBBLE | pairs & SIX_PAIR) >> 17 : (nibbles & NIBBLE) >> 19;
+                six
+                    ? (nibbles & SIX_NIBBLE) >> SIX_AT | (pairs >> PAIR_AT & 3) << 4
+                    : (nibbles & NIBBLE) >> FOUR_AT;
             out[offset++] = Math.fma(q, scale, zero);
-            nibbles = Integer.rotateLeft(nibbles, 4);
-            pairs = Integer.rotateLeft(pairs, 2);
+            nibbles = ROTATES ? Integer.rotateLeft(nibbles, 4) : nibbles >>> 4;
+            pairs = ROTATES ? Integer.rotateLeft(pairs, 2) : pairs >>> 2;
           }
         }
       }
@@ -429,16 +499,15 @@ final class RowBands {
     int set = row % ROWS / LANES;
     int lane = row % LANES;
     int strip = s % STRIPS;
+    int h = strip * 2 + half;
     return switch (w.type()) {
       case Q4_0 -> half(data, stripAt(w, row, s) - set * VECTOR + 4 * STEP, SETS * lane + set);
       case Q4_K ->
           half(data, head + set * 2 * HALVES, lane)
-              * data.get(BYTE, head + SETS * 2 * HALVES + (strip * SETS + set) * 2L * LANES + lane);
+              * data.get(BYTE, scaleAt(head, strip, set) + 4L * lane + strip % 4);
       default ->
           half(data, head + set * HALVES, lane)
-              * data.get(
-                  BYTE,
-                  head + SETS * HALVES + ((strip * 2 + half) * SETS + set) * (long) LANES + lane);
+              * data.get(BYTE, halfScaleAt(head, h, set) + 4L * lane + h % 4);
     };
   }
 
@@ -451,7 +520,8 @@ final class RowBands {
     long head = blockAt(w, row, s);
     int set = row % ROWS / LANES;
     int lane = row % LANES;
-    long min = head + SETS * 2 * HALVES + (s % STRIPS * SETS + set) * 2L * LANES + LANES + lane;
+    int strip = s % STRIPS;
+    long min = scaleAt(head, strip, set) + VECTOR + 4L * lane + strip % 4;
     return -half(data, head + (set * 2 + 1) * HALVES, lane) * data.get(BYTE, min);
   }
 

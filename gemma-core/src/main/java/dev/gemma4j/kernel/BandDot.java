@@ -1,0 +1,325 @@
+package dev.gemma4j.kernel;
+
+import static dev.gemma4j.kernel.RowBands.FOUR;
+import static dev.gemma4j.kernel.RowBands.FOUR_K;
+import static dev.gemma4j.kernel.RowBands.LANES;
+import static dev.gemma4j.kernel.RowBands.NIBBLE;
+import static dev.gemma4j.kernel.RowBands.ONE;
+import static dev.gemma4j.kernel.RowBands.ROWS;
+import static dev.gemma4j.kernel.RowBands.SIX;
+import static dev.gemma4j.kernel.RowBands.SIX_NIBBLE;
+import static dev.gemma4j.kernel.RowBands.SIX_PAIR;
+import static dev.gemma4j.kernel.RowBands.STEP;
+import static dev.gemma4j.kernel.RowBands.STRIP;
+import static dev.gemma4j.kernel.RowBands.STRIPS;
+import static dev.gemma4j.kernel.RowBands.VECTOR;
+import static dev.gemma4j.kernel.VectorDot.HALF_BITS;
+import static dev.gemma4j.kernel.VectorDot.HALF_REBIAS;
+import static dev.gemma4j.kernel.VectorKernels.F;
+import static dev.gemma4j.kernel.VectorKernels.I;
+import static jdk.incubator.vector.VectorOperators.ASHR;
+import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.ROL;
+
+import dev.gemma4j.loader.TensorType;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+
+/**
+ * {@link RowBands} times one vector, where vectors {@linkplain RowBands#ROTATES rotate}: integers
+ * are read as mantissas and summed, and the scales applied to the sums of a strip.
+ */
+final class BandDot {
+  private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
+
+  // The nibble below the top one of a mantissa: even columns have their integer in NIBBLE, as 1 +
+  // q/16, odd ones here, as 1 + q/256, and one rotation serves two of them.
+  private static final int LOWER = 0x00078000;
+
+  private BandDot() {}
+
+  /** Two bands at a time, from the halves of all: a core reads two places faster than one. */
+  static void matvec(Matrix m, int from, int to, float[] x, float[] y, Scratch scratch) {
+    MemorySegment w = m.data();
+    int strips = m.cols() / STRIP;
+    float[] offsets = offsets(m, x, strips, scratch);
+    float[] sums = scratch.scores(2 * ROWS);
+    float[][] scales = scratch.rows(2, RowBands.SCALES);
+    int bands = (to - from + ROWS - 1) / ROWS;
+    int half = bands / 2;
+    float unit = m.type() == TensorType.Q6_K ? 64 : 16; // of what the nibbles are read as
+    for (int turn = 0; turn < bands - half; turn++) {
+      int r = from + (turn < half ? turn : bands - 1) * ROWS;
+      int other = turn < half ? r + half * ROWS : r; // the last of an odd number twice
+      Arrays.fill(sums, 0, 2 * ROWS, 0);
+      if (m.type() == TensorType.Q4_0) {
+        long at = RowBands.stripAt(m, r, 0);
+        four(w, at, RowBands.stripAt(m, other, 0) - at, strips, x, offsets, sums);
+      } else {
+        blocks(m, r, other, strips, x, offsets, scales, sums);
+      }
+      copy(sums, 0, unit, y, r, Math.min(ROWS, to - r));
+      copy(sums, ROWS, unit, y, other, Math.min(ROWS, to - other));
+    }
+  }
+
+  private static void copy(float[] sums, int at, float unit, float[] y, int to, int n) {
+    for (int i = 0; i < n; i++) {
+      y[to + i] = sums[at + i] * unit;
+    }
+  }
+
+  /** One row's product with two bands of Q4_K or Q6_K, those of two rows. */
+  private static void blocks(
+      Matrix m,
+      int row,
+      int other,
+      int strips,
+      float[] x,
+      float[] offsets,
+      float[][] scales,
+      float[] y) {
+    for (int s = 0; s < strips; s += STRIPS) {
+      RowBands.scales(m, row, s, scales[0]);
+      RowBands.scales(m, other, s, scales[1]);
+      long at = RowBands.stripAt(m, row, s);
+      long step = RowBands.stripAt(m, other, s) - at;
+      if (m.type() == TensorType.Q4_K) {
+        fourK(m.data(), at, step, STRIPS, scales, x, offsets, s, y);
+      } else {
+        sixK(m.data(), at, step, STRIPS, scales, x, offsets, s, y);
+      }
+    }
+  }
+
+  /**
+   * What to add for each strip's input x: Q4_0 and Q4_K read nibbles as 1 + q/16 in even columns
+   * and 1 + q/256 in odd ones, Q4_0 means q - 8, Q4_K subtracts its minimum from each weight; Q6_K
+   * reads 1 + q/64, means q - 32, and has a scale for each half.
+   */
+  private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
+    float[] offsets = scratch.input(3 * strips);
+    for (int s = 0; s < strips; s++) {
+      float even = 0, odd = 0, half = 0;
+      for (int i = s * STRIP; i < s * STRIP + STRIP / 2; i += 2) {
+        half += x[i] + x[i + 1];
+        even += x[i] + x[i + STRIP / 2];
+        odd += x[i + 1] + x[i + STRIP / 2 + 1];
+      }
+      switch (m.type()) {
+        case Q4_0 -> {
+          offsets[2 * s] = -(1 + 8 / 16f) * even;
+          offsets[2 * s + 1] = -(1 + 8 / 256f) * odd;
+        }
+        case Q4_K -> {
+          offsets[3 * s] = -even;
+          offsets[3 * s + 1] = -odd;
+          offsets[3 * s + 2] = (even + odd) / 16; // times minus the minimum
+        }
+        default -> {
+          offsets[2 * s] = -(1 + 32 / 64f) * half;
+          offsets[2 * s + 1] = -(1 + 32 / 64f) * (even + odd - half);
+        }
+      }
+    }
+    return offsets;
+  }
+
+  /** Two bands, {@code step} bytes apart. */
+  private static void four(
+      MemorySegment w, long at, long step, int strips, float[] x, float[] offsets, float[] y) {
+    FloatVector a = FloatVector.zero(F), b = a, c = a, d = a;
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector lower = IntVector.broadcast(I, LOWER);
+    IntVector one = IntVector.broadcast(I, ONE);
+    IntVector halfBits = IntVector.broadcast(I, HALF_BITS);
+    FloatVector rebias = FloatVector.broadcast(F, HALF_REBIAS);
+    FloatVector sixteen = FloatVector.broadcast(F, 16);
+    int i = 0;
+    for (int s = 0; s < strips; s++, at += FOUR) {
+      FloatVector evenOffset = FloatVector.broadcast(F, offsets[2 * s]);
+      FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
+      FloatVector aEven = evenOffset, aOdd = oddOffset;
+      FloatVector bEven = evenOffset, bOdd = oddOffset;
+      FloatVector cEven = evenOffset, cOdd = oddOffset;
+      FloatVector dEven = evenOffset, dOdd = oddOffset;
+      for (long p = at; p != at + 4 * STEP; p += STEP) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+        IntVector cQ = IntVector.fromMemorySegment(I, w, p + step + 0 * VECTOR, LE);
+        IntVector dQ = IntVector.fromMemorySegment(I, w, p + step + 1 * VECTOR, LE);
+        for (int k = 0; k < 4; k++, i += 2) {
+          FloatVector even = FloatVector.broadcast(F, x[i]);
+          FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
+          aEven = aQ.and(nibble).or(one).reinterpretAsFloats().fma(even, aEven);
+          aOdd = aQ.and(lower).or(one).reinterpretAsFloats().fma(odd, aOdd);
+          aQ = aQ.lanewise(ROL, 8);
+          bEven = bQ.and(nibble).or(one).reinterpretAsFloats().fma(even, bEven);
+          bOdd = bQ.and(lower).or(one).reinterpretAsFloats().fma(odd, bOdd);
+          bQ = bQ.lanewise(ROL, 8);
+          cEven = cQ.and(nibble).or(one).reinterpretAsFloats().fma(even, cEven);
+          cOdd = cQ.and(lower).or(one).reinterpretAsFloats().fma(odd, cOdd);
+          cQ = cQ.lanewise(ROL, 8);
+          dEven = dQ.and(nibble).or(one).reinterpretAsFloats().fma(even, dEven);
+          dOdd = dQ.and(lower).or(one).reinterpretAsFloats().fma(odd, dOdd);
+          dQ = dQ.lanewise(ROL, 8);
+        }
+      }
+      IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
+      FloatVector aScale =
+          scales.lanewise(LSHL, 16).lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      a = aOdd.fma(sixteen, aEven).fma(aScale.mul(rebias), a);
+      FloatVector bScale = scales.lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      b = bOdd.fma(sixteen, bEven).fma(bScale.mul(rebias), b);
+      scales = IntVector.fromMemorySegment(I, w, at + step + 4 * STEP, LE);
+      FloatVector cScale =
+          scales.lanewise(LSHL, 16).lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      c = cOdd.fma(sixteen, cEven).fma(cScale.mul(rebias), c);
+      FloatVector dScale = scales.lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats();
+      d = dOdd.fma(sixteen, dEven).fma(dScale.mul(rebias), d);
+    }
+    a.intoArray(y, 0 * LANES);
+    b.intoArray(y, 1 * LANES);
+    c.intoArray(y, 2 * LANES);
+    d.intoArray(y, 3 * LANES);
+  }
+
+  private static void fourK(
+      MemorySegment w,
+      long at,
+      long step,
+      int strips,
+      float[][] scales,
+      float[] x,
+      float[] offsets,
+      int first,
+      float[] y) {
+    FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector c = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector d = FloatVector.fromArray(F, y, 3 * LANES);
+    float[] scales1 = scales[0];
+    float[] scales2 = scales[1];
+    int scale = 0;
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector lower = IntVector.broadcast(I, LOWER);
+    IntVector one = IntVector.broadcast(I, ONE);
+    FloatVector sixteen = FloatVector.broadcast(F, 16);
+    int i = first * STRIP;
+    for (int s = first; s < first + strips; s++, at += FOUR_K) {
+      FloatVector evenOffset = FloatVector.broadcast(F, offsets[3 * s]);
+      FloatVector oddOffset = FloatVector.broadcast(F, offsets[3 * s + 1]);
+      FloatVector aEven = evenOffset, aOdd = oddOffset;
+      FloatVector bEven = evenOffset, bOdd = oddOffset;
+      FloatVector cEven = evenOffset, cOdd = oddOffset;
+      FloatVector dEven = evenOffset, dOdd = oddOffset;
+      for (long p = at; p != at + 4 * STEP; p += STEP) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+        IntVector cQ = IntVector.fromMemorySegment(I, w, p + step + 0 * VECTOR, LE);
+        IntVector dQ = IntVector.fromMemorySegment(I, w, p + step + 1 * VECTOR, LE);
+        for (int k = 0; k < 4; k++, i += 2) {
+          FloatVector even = FloatVector.broadcast(F, x[i]);
+          FloatVector odd = FloatVector.broadcast(F, x[i + 1]);
+          aEven = aQ.and(nibble).or(one).reinterpretAsFloats().fma(even, aEven);
+          aOdd = aQ.and(lower).or(one).reinterpretAsFloats().fma(odd, aOdd);
+          aQ = aQ.lanewise(ROL, 8);
+          bEven = bQ.and(nibble).or(one).reinterpretAsFloats().fma(even, bEven);
+          bOdd = bQ.and(lower).or(one).reinterpretAsFloats().fma(odd, bOdd);
+          bQ = bQ.lanewise(ROL, 8);
+          cEven = cQ.and(nibble).or(one).reinterpretAsFloats().fma(even, cEven);
+          cOdd = cQ.and(lower).or(one).reinterpretAsFloats().fma(odd, cOdd);
+          cQ = cQ.lanewise(ROL, 8);
+          dEven = dQ.and(nibble).or(one).reinterpretAsFloats().fma(even, dEven);
+          dOdd = dQ.and(lower).or(one).reinterpretAsFloats().fma(odd, dOdd);
+          dQ = dQ.lanewise(ROL, 8);
+        }
+      }
+      FloatVector total = FloatVector.broadcast(F, offsets[3 * s + 2]);
+      a = FloatVector.fromArray(F, scales1, scale + 1 * LANES).fma(total, a);
+      aEven = aOdd.fma(sixteen, aEven);
+      a = FloatVector.fromArray(F, scales1, scale + 0 * LANES).fma(aEven, a);
+      b = FloatVector.fromArray(F, scales1, scale + 3 * LANES).fma(total, b);
+      bEven = bOdd.fma(sixteen, bEven);
+      b = FloatVector.fromArray(F, scales1, scale + 2 * LANES).fma(bEven, b);
+      c = FloatVector.fromArray(F, scales2, scale + 1 * LANES).fma(total, c);
+      cEven = cOdd.fma(sixteen, cEven);
+      c = FloatVector.fromArray(F, scales2, scale + 0 * LANES).fma(cEven, c);
+      d = FloatVector.fromArray(F, scales2, scale + 3 * LANES).fma(total, d);
+      dEven = dOdd.fma(sixteen, dEven);
+      d = FloatVector.fromArray(F, scales2, scale + 2 * LANES).fma(dEven, d);
+      scale += 4 * LANES;
+    }
+    a.intoArray(y, 0 * LANES);
+    b.intoArray(y, 1 * LANES);
+    c.intoArray(y, 2 * LANES);
+    d.intoArray(y, 3 * LANES);
+  }
+
+  private static void sixK(
+      MemorySegment w,
+      long at,
+      long step,
+      int strips,
+      float[][] scales,
+      float[] x,
+      float[] offsets,
+      int first,
+      float[] y) {
+    FloatVector a = FloatVector.fromArray(F, y, 0 * LANES);
+    FloatVector b = FloatVector.fromArray(F, y, 1 * LANES);
+    FloatVector c = FloatVector.fromArray(F, y, 2 * LANES);
+    FloatVector d = FloatVector.fromArray(F, y, 3 * LANES);
+    float[] scales1 = scales[0];
+    float[] scales2 = scales[1];
+    int scale = 0;
+    IntVector nibble = IntVector.broadcast(I, SIX_NIBBLE);
+    IntVector pair = IntVector.broadcast(I, SIX_PAIR);
+    IntVector one = IntVector.broadcast(I, ONE);
+    int i = first * STRIP;
+    for (int s = first; s < first + strips; s++, at += SIX) {
+      for (int half = 0; half < 2; half++) {
+        long from = at + half * 3 * STEP;
+        FloatVector offset = FloatVector.broadcast(F, offsets[2 * s + half]);
+        IntVector aU = IntVector.fromMemorySegment(I, w, from + 0 * VECTOR, LE);
+        IntVector bU = IntVector.fromMemorySegment(I, w, from + 1 * VECTOR, LE);
+        IntVector cU = IntVector.fromMemorySegment(I, w, from + step + 0 * VECTOR, LE);
+        IntVector dU = IntVector.fromMemorySegment(I, w, from + step + 1 * VECTOR, LE);
+        FloatVector aSum = offset, bSum = offset, cSum = offset, dSum = offset;
+        for (long p = from + STEP; p != from + 3 * STEP; p += STEP) {
+          IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+          IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+          IntVector cQ = IntVector.fromMemorySegment(I, w, p + step + 0 * VECTOR, LE);
+          IntVector dQ = IntVector.fromMemorySegment(I, w, p + step + 1 * VECTOR, LE);
+          for (int k = 0; k < 8; k++, i++) {
+            FloatVector z = FloatVector.broadcast(F, x[i]);
+            aSum = aQ.and(nibble).or(one).or(aU.and(pair)).reinterpretAsFloats().fma(z, aSum);
+            aQ = aQ.lanewise(ROL, 4);
+            aU = aU.lanewise(ROL, 2);
+            bSum = bQ.and(nibble).or(one).or(bU.and(pair)).reinterpretAsFloats().fma(z, bSum);
+            bQ = bQ.lanewise(ROL, 4);
+            bU = bU.lanewise(ROL, 2);
+            cSum = cQ.and(nibble).or(one).or(cU.and(pair)).reinterpretAsFloats().fma(z, cSum);
+            cQ = cQ.lanewise(ROL, 4);
+            cU = cU.lanewise(ROL, 2);
+            dSum = dQ.and(nibble).or(one).or(dU.and(pair)).reinterpretAsFloats().fma(z, dSum);
+            dQ = dQ.lanewise(ROL, 4);
+            dU = dU.lanewise(ROL, 2);
+          }
+        }
+        a = FloatVector.fromArray(F, scales1, scale + 0 * LANES).fma(aSum, a);
+        b = FloatVector.fromArray(F, scales1, scale + 2 * LANES).fma(bSum, b);
+        c = FloatVector.fromArray(F, scales2, scale + 0 * LANES).fma(cSum, c);
+        d = FloatVector.fromArray(F, scales2, scale + 2 * LANES).fma(dSum, d);
+        scale += 4 * LANES;
+      }
+    }
+    a.intoArray(y, 0 * LANES);
+    b.intoArray(y, 1 * LANES);
+    c.intoArray(y, 2 * LANES);
+    d.intoArray(y, 3 * LANES);
+  }
+}
