@@ -6,23 +6,26 @@ import static dev.gemma4j.kernel.RowBands.FOUR_UNIT;
 import static dev.gemma4j.kernel.RowBands.LANES;
 import static dev.gemma4j.kernel.RowBands.MANTISSA_UNIT;
 import static dev.gemma4j.kernel.RowBands.MANTISSA_ZERO;
+import static dev.gemma4j.kernel.RowBands.NEXT;
+import static dev.gemma4j.kernel.RowBands.NIBBLE;
+import static dev.gemma4j.kernel.RowBands.ONE;
+import static dev.gemma4j.kernel.RowBands.ROTATES;
 import static dev.gemma4j.kernel.RowBands.ROWS;
 import static dev.gemma4j.kernel.RowBands.SIX;
+import static dev.gemma4j.kernel.RowBands.SIX_NIBBLE;
+import static dev.gemma4j.kernel.RowBands.SIX_PAIR;
 import static dev.gemma4j.kernel.RowBands.SIX_UNIT;
 import static dev.gemma4j.kernel.RowBands.STEP;
 import static dev.gemma4j.kernel.RowBands.STRIP;
 import static dev.gemma4j.kernel.RowBands.STRIPS;
 import static dev.gemma4j.kernel.RowBands.VECTOR;
-import static dev.gemma4j.kernel.RowBands.four;
-import static dev.gemma4j.kernel.RowBands.mantissa;
-import static dev.gemma4j.kernel.RowBands.nextNibble;
-import static dev.gemma4j.kernel.RowBands.nextPair;
-import static dev.gemma4j.kernel.RowBands.six;
 import static dev.gemma4j.kernel.VectorDot.half;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.FEW_REGISTERS;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
@@ -57,7 +60,7 @@ final class BandProducts {
       int yStride,
       Scratch scratch) {
     if (batch == 1) {
-      if (RowBands.ROTATES) {
+      if (ROTATES) {
         BandDot.matvec(w, from, to, x, y, scratch);
       } else {
         ShiftedBandDot.matvec(w, from, to, x, y, scratch);
@@ -140,8 +143,14 @@ final class BandProducts {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 4) {
-          FloatVector aw = mantissa(a).fma(aScale, aOffset);
-          FloatVector bw = mantissa(b).fma(bScale, bOffset);
+          IntVector aq = a.and(NIBBLE);
+          FloatVector af =
+              ROTATES ? aq.or(ONE).reinterpretAsFloats() : (FloatVector) aq.convert(I2F, 0);
+          FloatVector aw = af.fma(aScale, aOffset);
+          IntVector bq = b.and(NIBBLE);
+          FloatVector bf =
+              ROTATES ? bq.or(ONE).reinterpretAsFloats() : (FloatVector) bq.convert(I2F, 0);
+          FloatVector bw = bf.fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -154,8 +163,8 @@ final class BandProducts {
           z = FloatVector.broadcast(F, x[i + 3]);
           a3 = aw.fma(z, a3);
           b3 = bw.fma(z, b3);
-          a = nextNibble(a);
-          b = nextNibble(b);
+          a = a.lanewise(NEXT, 4);
+          b = b.lanewise(NEXT, 4);
         }
       }
     }
@@ -199,8 +208,14 @@ final class BandProducts {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 8) {
-          FloatVector aw = mantissa(a).fma(aScale, aOffset);
-          FloatVector bw = mantissa(b).fma(bScale, bOffset);
+          IntVector aq = a.and(NIBBLE);
+          FloatVector af =
+              ROTATES ? aq.or(ONE).reinterpretAsFloats() : (FloatVector) aq.convert(I2F, 0);
+          FloatVector aw = af.fma(aScale, aOffset);
+          IntVector bq = b.and(NIBBLE);
+          FloatVector bf =
+              ROTATES ? bq.or(ONE).reinterpretAsFloats() : (FloatVector) bq.convert(I2F, 0);
+          FloatVector bw = bf.fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -225,8 +240,8 @@ final class BandProducts {
           z = FloatVector.broadcast(F, x[i + 7]);
           a7 = aw.fma(z, a7);
           b7 = bw.fma(z, b7);
-          a = nextNibble(a);
-          b = nextNibble(b);
+          a = a.lanewise(NEXT, 4);
+          b = b.lanewise(NEXT, 4);
         }
       }
     }
@@ -277,8 +292,8 @@ final class BandProducts {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
         for (int k = 0; k < 8; k++, i += 8) {
-          FloatVector aw = four(a).fma(aScale, aOffset);
-          FloatVector bw = four(b).fma(bScale, bOffset);
+          FloatVector aw = ((FloatVector) a.and(NIBBLE).convert(I2F, 0)).fma(aScale, aOffset);
+          FloatVector bw = ((FloatVector) b.and(NIBBLE).convert(I2F, 0)).fma(bScale, bOffset);
           FloatVector z = FloatVector.broadcast(F, x[i]);
           a0 = aw.fma(z, a0);
           b0 = bw.fma(z, b0);
@@ -303,8 +318,8 @@ final class BandProducts {
           z = FloatVector.broadcast(F, x[i + 7]);
           a7 = aw.fma(z, a7);
           b7 = bw.fma(z, b7);
-          a = nextNibble(a);
-          b = nextNibble(b);
+          a = a.lanewise(NEXT, 4);
+          b = b.lanewise(NEXT, 4);
         }
       }
     }
@@ -353,15 +368,23 @@ final class BandProducts {
         FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
         scale += 4 * LANES;
         IntVector aPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 0 * VECTOR, LE);
+        aPairs = ROTATES ? aPairs : aPairs.lanewise(ROL, 4);
         IntVector bPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 1 * VECTOR, LE);
+        bPairs = ROTATES ? bPairs : bPairs.lanewise(ROL, 4);
         for (int j = 0; j < 2; j++) {
           IntVector a =
               IntVector.fromMemorySegment(I, w, at + (half * 3 + 1 + j) * STEP + 0 * VECTOR, LE);
           IntVector b =
               IntVector.fromMemorySegment(I, w, at + (half * 3 + 1 + j) * STEP + 1 * VECTOR, LE);
+          IntVector aU = aPairs;
+          IntVector bU = bPairs;
           for (int k = 0; k < 8; k++, i += 8) {
-            FloatVector aw = six(a, aPairs).fma(aScale, aOffset);
-            FloatVector bw = six(b, bPairs).fma(bScale, bOffset);
+            FloatVector aw =
+                ((FloatVector) a.and(SIX_NIBBLE).or(aU.and(SIX_PAIR)).convert(I2F, 0))
+                    .fma(aScale, aOffset);
+            FloatVector bw =
+                ((FloatVector) b.and(SIX_NIBBLE).or(bU.and(SIX_PAIR)).convert(I2F, 0))
+                    .fma(bScale, bOffset);
             FloatVector z = FloatVector.broadcast(F, x[i]);
             a0 = aw.fma(z, a0);
             b0 = bw.fma(z, b0);
@@ -386,11 +409,13 @@ final class BandProducts {
             z = FloatVector.broadcast(F, x[i + 7]);
             a7 = aw.fma(z, a7);
             b7 = bw.fma(z, b7);
-            a = nextNibble(a);
-            aPairs = nextPair(aPairs);
-            b = nextNibble(b);
-            bPairs = nextPair(bPairs);
+            a = a.lanewise(NEXT, 4);
+            aU = aU.lanewise(NEXT, 2);
+            b = b.lanewise(NEXT, 4);
+            bU = bU.lanewise(NEXT, 2);
           }
+          aPairs = aPairs.lanewise(ROL, 16);
+          bPairs = bPairs.lanewise(ROL, 16);
         }
       }
     }

@@ -16,6 +16,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
 
 /**
  * Q4_0, Q4_K and Q6_K with rows side by side: each lane of a vector works on a row of its own, so
@@ -53,6 +54,9 @@ final class RowBands {
    * shifted down, masked and converted, since three instructions would make a rotation.
    */
   static final boolean ROTATES = LANES == 16;
+
+  /** What brings the next integer of an int where the first one was. */
+  static final VectorOperators.Binary NEXT = ROTATES ? ROL : LSHR;
 
   /** Sets of LANES rows in a band. */
   static final int SETS = 2;
@@ -96,13 +100,16 @@ final class RowBands {
   /** Where the first pair of bits begins. */
   private static final int PAIR_AT = ROTATES ? SIX_AT + 4 : 0;
 
-  /** What an integer of {@link #four} is to be multiplied with. */
+  /** What an integer of Q4_K, masked and converted, is to be multiplied with. */
   static final float FOUR_UNIT = ROTATES ? 0x1p-19f : 1;
 
+  // Where it lies in a mantissa an integer of Q4_0 is not converted. Its weight is exact in a
+  // float,
+  // and so the mantissa's 1 may go with the 8 that is to be subtracted.
   static final float MANTISSA_UNIT = ROTATES ? 16 : 1;
   static final float MANTISSA_ZERO = ROTATES ? -24 : -8;
 
-  /** What an integer of {@link #six} is to be multiplied with. */
+  /** The same for Q6_K: to be multiplied with. */
   static final float SIX_UNIT = ROTATES ? 0x1p-17f : 1;
 
   /** The first nibble. */
@@ -359,36 +366,6 @@ final class RowBands {
     }
   }
 
-  /** The first of an int's integers of Q4_0 or Q4_K, in units of {@link #FOUR_UNIT}. */
-  static FloatVector four(IntVector nibbles) {
-    return (FloatVector) nibbles.and(NIBBLE).convert(I2F, 0);
-  }
-
-  /**
-   * The first of an int's integers, not converted where it lies in a mantissa: a weight of Q4_0 is
-   * {@code mantissa * MANTISSA_UNIT * scale + MANTISSA_ZERO * scale}. It is exact in a float, and
-   * so the mantissa's 1 may go with the 8 that is to be subtracted.
-   */
-  static FloatVector mantissa(IntVector nibbles) {
-    return ROTATES ? nibbles.and(NIBBLE).or(ONE).reinterpretAsFloats() : four(nibbles);
-  }
-
-  /** The first of an int's integers of Q6_K, in units of {@link #SIX_UNIT}. */
-  static FloatVector six(IntVector nibbles, IntVector pairs) {
-    IntVector pair = ROTATES ? pairs : pairs.lanewise(LSHL, 4);
-    return (FloatVector) nibbles.and(SIX_NIBBLE).or(pair.and(SIX_PAIR)).convert(I2F, 0);
-  }
-
-  /** The next nibble where the first was. */
-  static IntVector nextNibble(IntVector nibbles) {
-    return ROTATES ? nibbles.lanewise(ROL, 4) : nibbles.lanewise(LSHR, 4);
-  }
-
-  /** The next pair of bits where the first was. */
-  static IntVector nextPair(IntVector pairs) {
-    return ROTATES ? pairs.lanewise(ROL, 2) : pairs.lanewise(LSHR, 2);
-  }
-
   /**
    * The first n strips of a band's block that begins with strip {@code s} as f32: [n * 32][ROWS].
    *
@@ -410,6 +387,8 @@ final class RowBands {
       Matrix w, int row, int s, int n, MemorySegment panel, float[] scales) {
     MemorySegment data = w.data();
     boolean six = w.type() == TensorType.Q6_K;
+    IntVector low = IntVector.broadcast(I, six ? SIX_NIBBLE : NIBBLE);
+    IntVector high = IntVector.broadcast(I, six ? SIX_PAIR : 0);
     int set = row % ROWS / LANES;
     int next = set * 2 * LANES;
     long to = set * VECTOR;
@@ -421,15 +400,19 @@ final class RowBands {
         next += six || half == 1 ? SETS * 2 * LANES : 0;
         long from = at + half * (six ? 3L : 2L) * STEP;
         IntVector pairs = IntVector.fromMemorySegment(I, data, from, LE);
+        pairs = ROTATES ? pairs : pairs.lanewise(ROL, 4);
         from += six ? STEP : 0;
         for (int j = 0; j < 2; j++) {
           IntVector nibbles = IntVector.fromMemorySegment(I, data, from + (long) j * STEP, LE);
+          IntVector upper = pairs;
           for (int k = 0; k < 8; k++, to += STEP) {
-            FloatVector q = six ? six(nibbles, pairs) : four(nibbles);
-            q.fma(scale, offset).intoMemorySegment(panel, to, LE);
-            nibbles = nextNibble(nibbles);
-            pairs = nextPair(pairs);
+            IntVector q = nibbles.and(low).or(upper.and(high));
+            FloatVector weight = ((FloatVector) q.convert(I2F, 0)).fma(scale, offset);
+            weight.intoMemorySegment(panel, to, LE);
+            nibbles = nibbles.lanewise(NEXT, 4);
+            upper = upper.lanewise(NEXT, 2);
           }
+          pairs = pairs.lanewise(ROL, 16);
         }
       }
     }
@@ -452,12 +435,18 @@ final class RowBands {
         IntVector nibbles = IntVector.fromMemorySegment(I, data, p, LE);
         IntVector nibbles2 = IntVector.fromMemorySegment(I, data, p + VECTOR, LE);
         for (int k = 0; k < 8; k++) {
-          FloatVector q = mantissa(nibbles);
+          FloatVector q =
+              ROTATES
+                  ? nibbles.and(NIBBLE).or(ONE).reinterpretAsFloats()
+                  : (FloatVector) nibbles.and(NIBBLE).convert(I2F, 0);
           q.fma(scale, offset).intoMemorySegment(panel, to + k * STEP, LE);
-          nibbles = nextNibble(nibbles);
-          q = mantissa(nibbles2);
+          nibbles = nibbles.lanewise(NEXT, 4);
+          q =
+              ROTATES
+                  ? nibbles2.and(NIBBLE).or(ONE).reinterpretAsFloats()
+                  : (FloatVector) nibbles2.and(NIBBLE).convert(I2F, 0);
           q.fma(scale2, offset2).intoMemorySegment(panel, to + k * STEP + VECTOR, LE);
-          nibbles2 = nextNibble(nibbles2);
+          nibbles2 = nibbles2.lanewise(NEXT, 4);
         }
         to += 8 * STEP;
       }
