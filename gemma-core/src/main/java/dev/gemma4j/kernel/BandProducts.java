@@ -2,10 +2,10 @@ package dev.gemma4j.kernel;
 
 import static dev.gemma4j.kernel.RowBands.FOUR;
 import static dev.gemma4j.kernel.RowBands.FOUR_K;
+import static dev.gemma4j.kernel.RowBands.FOUR_OFFSET;
+import static dev.gemma4j.kernel.RowBands.FOUR_SCALE;
 import static dev.gemma4j.kernel.RowBands.FOUR_UNIT;
 import static dev.gemma4j.kernel.RowBands.LANES;
-import static dev.gemma4j.kernel.RowBands.MANTISSA_UNIT;
-import static dev.gemma4j.kernel.RowBands.MANTISSA_ZERO;
 import static dev.gemma4j.kernel.RowBands.NEXT;
 import static dev.gemma4j.kernel.RowBands.NIBBLE;
 import static dev.gemma4j.kernel.RowBands.ONE;
@@ -13,8 +13,9 @@ import static dev.gemma4j.kernel.RowBands.ROTATES;
 import static dev.gemma4j.kernel.RowBands.ROWS;
 import static dev.gemma4j.kernel.RowBands.SIX;
 import static dev.gemma4j.kernel.RowBands.SIX_NIBBLE;
+import static dev.gemma4j.kernel.RowBands.SIX_OFFSET;
 import static dev.gemma4j.kernel.RowBands.SIX_PAIR;
-import static dev.gemma4j.kernel.RowBands.SIX_UNIT;
+import static dev.gemma4j.kernel.RowBands.SIX_SCALE;
 import static dev.gemma4j.kernel.RowBands.STEP;
 import static dev.gemma4j.kernel.RowBands.STRIP;
 import static dev.gemma4j.kernel.RowBands.STRIPS;
@@ -133,12 +134,12 @@ final class BandProducts {
     FloatVector b3 = FloatVector.fromArray(F, y, 7 * LANES);
     for (int s = 0; s < strips; s++, at += FOUR) {
       IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
-      FloatVector aHalf = half(scales.lanewise(LSHL, 16));
-      FloatVector aScale = aHalf.mul(MANTISSA_UNIT);
-      FloatVector aOffset = aHalf.mul(MANTISSA_ZERO);
-      FloatVector bHalf = half(scales);
-      FloatVector bScale = bHalf.mul(MANTISSA_UNIT);
-      FloatVector bOffset = bHalf.mul(MANTISSA_ZERO);
+      FloatVector aUnit = half(scales.lanewise(LSHL, 16));
+      FloatVector aScale = aUnit.mul(FOUR_SCALE);
+      FloatVector aOffset = aUnit.mul(FOUR_OFFSET);
+      FloatVector bUnit = half(scales);
+      FloatVector bScale = bUnit.mul(FOUR_SCALE);
+      FloatVector bOffset = bUnit.mul(FOUR_OFFSET);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
@@ -198,12 +199,12 @@ final class BandProducts {
     FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
     for (int s = 0; s < strips; s++, at += FOUR) {
       IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
-      FloatVector aHalf = half(scales.lanewise(LSHL, 16));
-      FloatVector aScale = aHalf.mul(MANTISSA_UNIT);
-      FloatVector aOffset = aHalf.mul(MANTISSA_ZERO);
-      FloatVector bHalf = half(scales);
-      FloatVector bScale = bHalf.mul(MANTISSA_UNIT);
-      FloatVector bOffset = bHalf.mul(MANTISSA_ZERO);
+      FloatVector aUnit = half(scales.lanewise(LSHL, 16));
+      FloatVector aScale = aUnit.mul(FOUR_SCALE);
+      FloatVector aOffset = aUnit.mul(FOUR_OFFSET);
+      FloatVector bUnit = half(scales);
+      FloatVector bScale = bUnit.mul(FOUR_SCALE);
+      FloatVector bOffset = bUnit.mul(FOUR_OFFSET);
       for (int j = 0; j < 4; j++) {
         IntVector a = IntVector.fromMemorySegment(I, w, at + j * STEP + 0 * VECTOR, LE);
         IntVector b = IntVector.fromMemorySegment(I, w, at + j * STEP + 1 * VECTOR, LE);
@@ -362,10 +363,12 @@ final class BandProducts {
     int scale = 0;
     for (int s = 0; s < strips; s++, at += SIX) {
       for (int half = 0; half < 2; half++) {
-        FloatVector aScale = FloatVector.fromArray(F, scales, scale + 0 * LANES).mul(SIX_UNIT);
-        FloatVector aOffset = FloatVector.fromArray(F, scales, scale + 1 * LANES);
-        FloatVector bScale = FloatVector.fromArray(F, scales, scale + 2 * LANES).mul(SIX_UNIT);
-        FloatVector bOffset = FloatVector.fromArray(F, scales, scale + 3 * LANES);
+        FloatVector aUnit = FloatVector.fromArray(F, scales, scale + 0 * LANES);
+        FloatVector aScale = aUnit.mul(SIX_SCALE);
+        FloatVector aOffset = aUnit.mul(SIX_OFFSET);
+        FloatVector bUnit = FloatVector.fromArray(F, scales, scale + 2 * LANES);
+        FloatVector bScale = bUnit.mul(SIX_SCALE);
+        FloatVector bOffset = bUnit.mul(SIX_OFFSET);
         scale += 4 * LANES;
         IntVector aPairs = IntVector.fromMemorySegment(I, w, at + half * 3 * STEP + 0 * VECTOR, LE);
         aPairs = ROTATES ? aPairs : aPairs.lanewise(ROL, 4);
@@ -379,12 +382,14 @@ final class BandProducts {
           IntVector aU = aPairs;
           IntVector bU = bPairs;
           for (int k = 0; k < 8; k++, i += 8) {
-            FloatVector aw =
-                ((FloatVector) a.and(SIX_NIBBLE).or(aU.and(SIX_PAIR)).convert(I2F, 0))
-                    .fma(aScale, aOffset);
-            FloatVector bw =
-                ((FloatVector) b.and(SIX_NIBBLE).or(bU.and(SIX_PAIR)).convert(I2F, 0))
-                    .fma(bScale, bOffset);
+            IntVector aq = a.and(SIX_NIBBLE).or(aU.and(SIX_PAIR));
+            FloatVector af =
+                ROTATES ? aq.or(ONE).reinterpretAsFloats() : (FloatVector) aq.convert(I2F, 0);
+            FloatVector aw = af.fma(aScale, aOffset);
+            IntVector bq = b.and(SIX_NIBBLE).or(bU.and(SIX_PAIR));
+            FloatVector bf =
+                ROTATES ? bq.or(ONE).reinterpretAsFloats() : (FloatVector) bq.convert(I2F, 0);
+            FloatVector bw = bf.fma(bScale, bOffset);
             FloatVector z = FloatVector.broadcast(F, x[i]);
             a0 = aw.fma(z, a0);
             b0 = bw.fma(z, b0);
@@ -414,8 +419,8 @@ final class BandProducts {
             b = b.lanewise(NEXT, 4);
             bU = bU.lanewise(NEXT, 2);
           }
-          aPairs = aPairs.lanewise(ROL, 16);
-          bPairs = bPairs.lanewise(ROL, 16);
+          aPairs = ROTATES ? aU : aPairs.lanewise(ROL, 16);
+          bPairs = ROTATES ? bU : bPairs.lanewise(ROL, 16);
         }
       }
     }

@@ -100,17 +100,19 @@ final class RowBands {
   /** Where the first pair of bits begins. */
   private static final int PAIR_AT = ROTATES ? SIX_AT + 4 : 0;
 
-  /** What an integer of Q4_K, masked and converted, is to be multiplied with. */
-  static final float FOUR_UNIT = ROTATES ? 0x1p-19f : 1;
+  /** The unit of an integer of Q4_0 or Q4_K that is masked where it lies and converted. */
+  static final float FOUR_UNIT = 1f / (1 << FOUR_AT);
 
-  // Where it lies in a mantissa an integer of Q4_0 is not converted. Its weight is exact in a
-  // float,
-  // and so the mantissa's 1 may go with the 8 that is to be subtracted.
-  static final float MANTISSA_UNIT = ROTATES ? 16 : 1;
-  static final float MANTISSA_ZERO = ROTATES ? -24 : -8;
+  /** The same for Q6_K. */
+  static final float SIX_UNIT = 1f / (1 << SIX_AT);
 
-  /** The same for Q6_K: to be multiplied with. */
-  static final float SIX_UNIT = ROTATES ? 0x1p-17f : 1;
+  // Where it is a mantissa's top an integer need not be converted. A weight of these two is an
+  // integer less 8 or 32 times a scale, so that the mantissa's 1 goes with what is subtracted:
+  // fma(1 + q/16, 16 scale, -24 scale) = (q - 8) scale, rounded once.
+  static final float FOUR_SCALE = ROTATES ? 16 : 1;
+  static final float FOUR_OFFSET = ROTATES ? -24 : -8;
+  static final float SIX_SCALE = ROTATES ? 64 : 1;
+  static final float SIX_OFFSET = ROTATES ? -96 : -32;
 
   /** The first nibble. */
   static final int NIBBLE = 0xf << FOUR_AT;
@@ -427,10 +429,10 @@ final class RowBands {
       IntVector scales = IntVector.fromMemorySegment(I, data, at + 4 * STEP, LE);
       FloatVector scale = VectorDot.half(scales.lanewise(LSHL, 16));
       FloatVector scale2 = VectorDot.half(scales);
-      FloatVector offset = scale.mul(MANTISSA_ZERO);
-      FloatVector offset2 = scale2.mul(MANTISSA_ZERO);
-      scale = scale.mul(MANTISSA_UNIT);
-      scale2 = scale2.mul(MANTISSA_UNIT);
+      FloatVector offset = scale.mul(FOUR_OFFSET);
+      FloatVector offset2 = scale2.mul(FOUR_OFFSET);
+      scale = scale.mul(FOUR_SCALE);
+      scale2 = scale2.mul(FOUR_SCALE);
       for (long p = at; p != at + 4 * STEP; p += STEP) {
         IntVector nibbles = IntVector.fromMemorySegment(I, data, p, LE);
         IntVector nibbles2 = IntVector.fromMemorySegment(I, data, p + VECTOR, LE);
