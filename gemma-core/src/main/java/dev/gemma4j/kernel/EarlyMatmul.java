@@ -42,8 +42,9 @@ final class EarlyMatmul {
     } else if (type == TensorType.BF16 || type == TensorType.F16) {
       // As VectorDot: a lane for the even ones of pairs, and one for the odd ones.
       matmul(w, from, to, x, 0, 1, y, 0, 2 * LANES, 1, scratch);
-    } else if (type == TensorType.F32 || type == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
-      matmul(w, from, to, x, 0, 1, y, 0, LANES, 1, scratch);
+    } else if (type == TensorType.F32 || type == TensorType.Q8_0) {
+      int run = type == TensorType.F32 || VectorDot.BYTES_WIDEN ? 1 : 4; // columns of a lane
+      matmul(w, from, to, x, 0, 1, y, 0, run * LANES, run, scratch);
     } else {
       ScalarMatmul.matvec(w, from, to, x, y, scratch);
     }

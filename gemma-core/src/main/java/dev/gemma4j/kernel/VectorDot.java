@@ -4,6 +4,11 @@ import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.S;
 import static dev.gemma4j.kernel.VectorKernels.SHORT;
+import static jdk.incubator.vector.VectorOperators.ASHR;
+import static jdk.incubator.vector.VectorOperators.B2F;
+import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.S2I;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -12,7 +17,6 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -92,7 +96,11 @@ final class VectorDot {
   private static void q8(
       Matrix w, int from, int to, float[] x, float[] y, float[] sums, Scratch scratch) {
     if (!BYTES_WIDEN) {
-      new ScalarKernels().matmul(w, from, to, x, 0, 1, y, 0, scratch);
+      float[] split = splitQuads(x, w.cols(), scratch);
+      int d = (to - from) / 2;
+      for (int turn = 0; turn < turns(from, to, 2); turn++) {
+        q8IntRows(w, first(from, turn, d, 2), turn < d ? d : 0, split, y, sums);
+      }
       return;
     }
     int d = (to - from) / 4;
@@ -149,6 +157,19 @@ final class VectorDot {
     return split;
   }
 
+  /** The same for fours, as an int lane of bytes holds them. */
+  private static float[] splitQuads(float[] x, int cols, Scratch scratch) {
+    float[] split = scratch.panel(cols);
+    for (int i = 0; i < cols; i += 4 * LANES) {
+      for (int j = 0; j < LANES; j++) {
+        for (int k = 0; k < 4; k++) {
+          split[i + k * LANES + j] = x[i + 4 * j + k];
+        }
+      }
+    }
+    return split;
+  }
+
   private static void bf16Rows(
       Matrix m, int r, int d, float[] split, float[] x, float[] y, float[] sums) {
     MemorySegment w = m.data();
@@ -162,16 +183,16 @@ final class VectorDot {
       FloatVector even = FloatVector.fromArray(F, split, i);
       FloatVector odd = FloatVector.fromArray(F, split, i + LANES);
       IntVector p0 = IntVector.fromMemorySegment(I, w, at, LE);
-      even0 = p0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even0);
+      even0 = p0.lanewise(LSHL, 16).reinterpretAsFloats().fma(even, even0);
       odd0 = p0.and(0xffff0000).reinterpretAsFloats().fma(odd, odd0);
       IntVector p1 = IntVector.fromMemorySegment(I, w, at + step, LE);
-      even1 = p1.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even1);
+      even1 = p1.lanewise(LSHL, 16).reinterpretAsFloats().fma(even, even1);
       odd1 = p1.and(0xffff0000).reinterpretAsFloats().fma(odd, odd1);
       IntVector p2 = IntVector.fromMemorySegment(I, w, at + 2 * step, LE);
-      even2 = p2.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even2);
+      even2 = p2.lanewise(LSHL, 16).reinterpretAsFloats().fma(even, even2);
       odd2 = p2.and(0xffff0000).reinterpretAsFloats().fma(odd, odd2);
       IntVector p3 = IntVector.fromMemorySegment(I, w, at + 3 * step, LE);
-      even3 = p3.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even3);
+      even3 = p3.lanewise(LSHL, 16).reinterpretAsFloats().fma(even, even3);
       odd3 = p3.and(0xffff0000).reinterpretAsFloats().fma(odd, odd3);
     }
     even0.add(odd0).intoArray(sums, 0 * LANES);
@@ -194,10 +215,10 @@ final class VectorDot {
       FloatVector even = FloatVector.fromArray(F, split, i);
       FloatVector odd = FloatVector.fromArray(F, split, i + LANES);
       IntVector p0 = IntVector.fromMemorySegment(I, w, at, LE);
-      even0 = half(p0.lanewise(VectorOperators.LSHL, 16)).fma(even, even0);
+      even0 = half(p0.lanewise(LSHL, 16)).fma(even, even0);
       odd0 = half(p0).fma(odd, odd0);
       IntVector p1 = IntVector.fromMemorySegment(I, w, at + step, LE);
-      even1 = half(p1.lanewise(VectorOperators.LSHL, 16)).fma(even, even1);
+      even1 = half(p1.lanewise(LSHL, 16)).fma(even, even1);
       odd1 = half(p1).fma(odd, odd1);
     }
     even0.add(odd0).intoArray(sums, 0 * LANES);
@@ -230,21 +251,14 @@ final class VectorDot {
 
   /** The halves in the upper 16 bits of each lane as floats. */
   static FloatVector half(IntVector bits) {
-    return bits.lanewise(VectorOperators.ASHR, 3)
-        .and(HALF_BITS)
-        .reinterpretAsFloats()
-        .mul(HALF_REBIAS);
+    return bits.lanewise(ASHR, 3).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
   }
 
   /** Halves as floats. */
   static FloatVector halves(MemorySegment w, long at) {
     IntVector half =
-        (IntVector)
-            ShortVector.fromMemorySegment(S, w, at, LE).convertShape(VectorOperators.S2I, I, 0);
-    return half.lanewise(VectorOperators.LSHL, 13)
-        .and(HALF_BITS)
-        .reinterpretAsFloats()
-        .mul(HALF_REBIAS);
+        (IntVector) ShortVector.fromMemorySegment(S, w, at, LE).convertShape(S2I, I, 0);
+    return half.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
   }
 
   private static void q8Rows(Matrix m, int r, int d, float[] x, float[] y, float[] sums) {
@@ -281,12 +295,49 @@ final class VectorDot {
     sum(m, r, d, 4, cols, x, sums, y);
   }
 
+  /** Rows r and r + d where bytes do not widen: an int lane holds four, which shifts part. */
+  private static void q8IntRows(Matrix m, int r, int d, float[] split, float[] y, float[] sums) {
+    MemorySegment w = m.data();
+    int cols = m.cols();
+    long at = r * m.rowBytes();
+    long step = d * m.rowBytes();
+    FloatVector s0 = FloatVector.zero(F), s1 = s0;
+    for (int i = 0; i < cols; i += 32, at += 34) {
+      FloatVector scale0 = scale(w, at);
+      FloatVector scale1 = scale(w, at + step);
+      for (int j = 0; j < 32; j += 4 * LANES) {
+        FloatVector a = FloatVector.fromArray(F, split, i + j);
+        FloatVector b = FloatVector.fromArray(F, split, i + j + LANES);
+        FloatVector c = FloatVector.fromArray(F, split, i + j + 2 * LANES);
+        FloatVector e = FloatVector.fromArray(F, split, i + j + 3 * LANES);
+        IntVector q0 = IntVector.fromMemorySegment(I, w, at + 2 + j, LE);
+        FloatVector first0 = (FloatVector) q0.lanewise(LSHL, 24).lanewise(ASHR, 24).convert(I2F, 0);
+        FloatVector second0 =
+            (FloatVector) q0.lanewise(LSHL, 16).lanewise(ASHR, 24).convert(I2F, 0);
+        s0 = second0.fma(b, first0.mul(a)).fma(scale0, s0);
+        first0 = (FloatVector) q0.lanewise(LSHL, 8).lanewise(ASHR, 24).convert(I2F, 0);
+        second0 = (FloatVector) q0.lanewise(ASHR, 24).convert(I2F, 0);
+        s0 = second0.fma(e, first0.mul(c)).fma(scale0, s0);
+        IntVector q1 = IntVector.fromMemorySegment(I, w, at + step + 2 + j, LE);
+        FloatVector first1 = (FloatVector) q1.lanewise(LSHL, 24).lanewise(ASHR, 24).convert(I2F, 0);
+        FloatVector second1 =
+            (FloatVector) q1.lanewise(LSHL, 16).lanewise(ASHR, 24).convert(I2F, 0);
+        s1 = second1.fma(b, first1.mul(a)).fma(scale1, s1);
+        first1 = (FloatVector) q1.lanewise(LSHL, 8).lanewise(ASHR, 24).convert(I2F, 0);
+        second1 = (FloatVector) q1.lanewise(ASHR, 24).convert(I2F, 0);
+        s1 = second1.fma(e, first1.mul(c)).fma(scale1, s1);
+      }
+    }
+    s0.intoArray(sums, 0 * LANES);
+    s1.intoArray(sums, 1 * LANES);
+    sum(m, r, d, 2, cols, split, sums, y);
+  }
+
   private static FloatVector scale(MemorySegment w, long at) {
     return FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
   }
 
   static FloatVector bytes(MemorySegment w, long at) {
-    return (FloatVector)
-        ByteVector.fromMemorySegment(B, w, at, LE).convertShape(VectorOperators.B2F, F, 0);
+    return (FloatVector) ByteVector.fromMemorySegment(B, w, at, LE).convertShape(B2F, F, 0);
   }
 }
