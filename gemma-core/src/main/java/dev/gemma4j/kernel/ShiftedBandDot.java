@@ -39,12 +39,10 @@ final class ShiftedBandDot {
   /** Two bands at a time, from the halves of all: a core reads two places faster than one. */
   static void matvec(Matrix m, int from, int to, float[] x, float[] y, Scratch scratch) {
     int strips = m.cols() / STRIP;
-    int parts = m.type() == TensorType.Q6_K ? 2 : 1; // of a strip, with a scale each
     float[] input = scratch.panel(2 * m.cols());
     arrange(x, m.cols(), input);
-    float[] totals = totals(m.type(), x, strips * parts, STRIP / parts, scratch);
+    float[] starts = starts(m, x, scratch);
     float[][] rows = scratch.rows(4, Math.max(RowBands.SCALES, STRIPS * 2 * 2 * ROWS));
-    float[] products = rows[2];
     float[] sums = rows[3];
     int bands = (to - from + ROWS - 1) / ROWS;
     int half = bands / 2;
@@ -53,30 +51,44 @@ final class ShiftedBandDot {
       int other = turn < half ? r + half * ROWS : r; // the last of an odd number twice
       Arrays.fill(sums, 0, 2 * ROWS, 0);
       for (int s = 0; s < strips; s += STRIPS) {
-        long at = RowBands.stripAt(m, r, s);
-        long step = RowBands.stripAt(m, other, s) - at;
-        int n = RowBands.blockStrips(m, s);
-        int i = s * STRIP;
-        MemorySegment w = m.data();
-        if (m.type() == TensorType.Q4_0) {
-          nibbles(w, at, step, FOUR, n, 4, input, i, totals, s, products);
-          scaleQ4(w, at + 4 * STEP, step, n, products, sums);
-          continue;
-        }
-        RowBands.scales(m, r, s, rows[0]);
-        RowBands.scales(m, other, s, rows[1]);
-        if (m.type() == TensorType.Q4_K) {
-          nibbles(w, at, step, FOUR_K, n, 4, input, i, totals, s, products);
-          scale(products, n, rows[0], rows[1], sums);
-          minima(rows[0], rows[1], n, totals, strips + s, sums);
-        } else {
-          nibbles(w, at + STEP, step, SIX / 2, 2 * n, 2, input, i, totals, 2 * s, products);
-          pairs(w, at, step, SIX / 2, 2 * n, input, m.cols() + i, products);
-          scale(products, 2 * n, rows[0], rows[1], sums);
-        }
+        addBlock(m, r, other, s, input, starts, rows, sums);
       }
       System.arraycopy(sums, 0, y, r, Math.min(ROWS, to - r));
       System.arraycopy(sums, ROWS, y, other, Math.min(ROWS, to - other));
+    }
+  }
+
+  /** The block that begins with strip s, of two rows' bands: [2, SETS, LANES]. */
+  private static void addBlock(
+      Matrix m,
+      int row,
+      int other,
+      int s,
+      float[] x,
+      float[] starts,
+      float[][] rows,
+      float[] sums) {
+    MemorySegment w = m.data();
+    long at = RowBands.stripAt(m, row, s);
+    long step = RowBands.stripAt(m, other, s) - at;
+    int n = RowBands.blockStrips(m, s);
+    int i = s * STRIP;
+    float[] products = rows[2];
+    if (m.type() == TensorType.Q4_0) {
+      nibbles(w, at, step, FOUR, n, 4, x, i, starts, s, products);
+      scaleQ4(w, at + 4 * STEP, step, n, products, sums);
+      return;
+    }
+    RowBands.scales(m, row, s, rows[0]);
+    RowBands.scales(m, other, s, rows[1]);
+    if (m.type() == TensorType.Q4_K) {
+      nibbles(w, at, step, FOUR_K, n, 4, x, i, starts, s, products);
+      scale(products, n, rows[0], rows[1], sums);
+      minima(rows[0], rows[1], n, starts, m.cols() / STRIP + s, sums);
+    } else {
+      nibbles(w, at + STEP, step, SIX / 2, 2 * n, 2, x, i, starts, 2 * s, products);
+      pairs(w, at, step, SIX / 2, 2 * n, x, m.cols() + i, products);
+      scale(products, 2 * n, rows[0], rows[1], sums);
     }
   }
 
@@ -91,27 +103,29 @@ final class ShiftedBandDot {
   }
 
   /**
-   * The sums of each {@code length} columns of x, and before them what the products of those
-   * columns begin with: Q4_0 means q - 8, Q6_K q - 32, Q4_K adds a minimum to each weight.
+   * What the products of each scale's columns begin with, as Q4_0 means q - 8 and Q6_K q - 32, and
+   * then the sums of x over them, for the minimum that Q4_K adds to each weight.
    */
-  private static float[] totals(TensorType type, float[] x, int n, int length, Scratch scratch) {
-    float zero = type == TensorType.Q4_0 ? -8 : type == TensorType.Q4_K ? 0 : -32;
-    float[] totals = scratch.input(2 * n);
+  private static float[] starts(Matrix m, float[] x, Scratch scratch) {
+    int length = m.type() == TensorType.Q6_K ? STRIP / 2 : STRIP;
+    float zero = m.type() == TensorType.Q4_0 ? -8 : m.type() == TensorType.Q4_K ? 0 : -32;
+    int n = m.cols() / length;
+    float[] starts = scratch.input(2 * n);
     for (int s = 0; s < n; s++) {
       float even = 0, odd = 0;
       for (int i = s * length; i < (s + 1) * length; i += 2) {
         even += x[i];
         odd += x[i + 1];
       }
-      totals[s] = zero * (even + odd);
-      totals[n + s] = even + odd;
+      starts[s] = zero * (even + odd);
+      starts[n + s] = even + odd;
     }
-    return totals;
+    return starts;
   }
 
   /**
-   * Sums of integers times x of two bands, {@code step} bytes apart, for {@code n} runs of {@code
-   * words} vectors of each set, which begin {@code bytes} apart: [n, 2, SETS, LANES].
+   * The sums of integers times x of two bands, {@code step} bytes apart, for {@code n} scales,
+   * whose {@code words} vectors of each set begin {@code bytes} apart: [n, 2, SETS, LANES].
    */
   private static void nibbles(
       MemorySegment w,
@@ -122,13 +136,13 @@ final class ShiftedBandDot {
       int words,
       float[] x,
       int i,
-      float[] totals,
-      int first,
+      float[] starts,
+      int start,
       float[] out) {
     IntVector low = IntVector.broadcast(I, 0xf);
     IntVector high = IntVector.broadcast(I, 0xf0);
     for (int to = 0; to < n * 2 * ROWS; to += 2 * ROWS, at += bytes) {
-      FloatVector a = FloatVector.broadcast(F, totals[first++]), b = a, c = a, d = a;
+      FloatVector a = FloatVector.broadcast(F, starts[start++]), b = a, c = a, d = a;
       for (long p = at; p != at + words * STEP; p += STEP) {
         IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
         IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
@@ -158,7 +172,7 @@ final class ShiftedBandDot {
     }
   }
 
-  /** Adds what the pairs of bits above the nibbles add, of 16 columns each. */
+  /** Adds what the bits above the nibbles make, a vector of pairs of each set for a scale. */
   private static void pairs(
       MemorySegment w, long at, long step, long bytes, int n, float[] x, int i, float[] out) {
     IntVector low = IntVector.broadcast(I, 0x3);
@@ -242,13 +256,13 @@ final class ShiftedBandDot {
 
   /** Adds the minima of Q4_K times the sums of x. */
   private static void minima(
-      float[] scales, float[] others, int n, float[] totals, int first, float[] sums) {
+      float[] scales, float[] others, int n, float[] starts, int first, float[] sums) {
     FloatVector a = FloatVector.fromArray(F, sums, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, sums, 1 * LANES);
     FloatVector c = FloatVector.fromArray(F, sums, 2 * LANES);
     FloatVector d = FloatVector.fromArray(F, sums, 3 * LANES);
     for (int i = 0; i < n; i++) {
-      FloatVector total = FloatVector.broadcast(F, totals[first + i]);
+      FloatVector total = FloatVector.broadcast(F, starts[first + i]);
       a = FloatVector.fromArray(F, scales, (i * 4 + 1) * LANES).fma(total, a);
       b = FloatVector.fromArray(F, scales, (i * 4 + 3) * LANES).fma(total, b);
       c = FloatVector.fromArray(F, others, (i * 4 + 1) * LANES).fma(total, c);
