@@ -20,6 +20,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Properties;
 import java.util.concurrent.Callable;
+import jdk.incubator.vector.FloatVector;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -181,15 +182,19 @@ final class KernelGuard implements Callable<Integer> {
   private int report(List<Measured> all) throws IOException {
     Properties floors = floors();
     Properties measured = new Properties();
+    boolean scalar = kernelsName.equals("scalar");
+    // A share is one of kernels of vectors of one length.
+    String prefix = scalar ? "scalar" : "vector" + FloatVector.SPECIES_PREFERRED.vectorBitSize();
     boolean low = false;
     System.out.printf(
         "%-14s %8s %8s %8s %7s %7s%n", "kernel", "rate", "limit", "", "share", "floor");
     for (Measured each : all) {
       Probe kernel = each.kernel();
-      String key = kernelsName + "." + kernel.name;
+      String key = prefix + "." + kernel.name;
       double floor = Double.parseDouble(floors.getProperty(key, "0"));
       low |= each.share() < floor;
-      measured.setProperty(key, String.format(Locale.ROOT, "%.2f", 0.8 * each.share()));
+      measured.setProperty(
+          key, String.format(Locale.ROOT, "%.2f", 0.8 * Math.min(1, each.share())));
       System.out.printf(
           Locale.ROOT,
           "%-14s %8.1f %8.1f %8s %6.0f%% %6.0f%%%s%n",
