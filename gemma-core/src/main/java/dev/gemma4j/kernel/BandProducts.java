@@ -36,10 +36,10 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
 /**
- * Products of {@link RowBands} with one vector or a few: weights are decoded in registers and meet
- * up to eight rows of the batch there. From two rows on, and in {@link Panel} too, an element is
- * the same sum over the same decoded weights from the first column to the last, to the last bit;
- * one row alone sums integers and applies scales afterwards, which is faster.
+ * Products of {@link RowBands} with a few vectors: weights are decoded in registers and meet up to
+ * eight rows of the batch there. From two rows on, and in {@link Panel} too, an element is the same
+ * sum over the same decoded weights from the first column to the last, to the last bit; one row
+ * alone ({@link BandDot}) sums integers and applies scales afterwards, which is faster.
  *
  * <p>Written out: a loop over the accumulators would keep them in memory. One column a turn: C2
  * moves loads to the front, and those of two columns would leave no registers for the sums. The

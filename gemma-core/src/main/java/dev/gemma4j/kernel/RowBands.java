@@ -21,7 +21,8 @@ import jdk.incubator.vector.VectorOperators;
 /**
  * Q4_0, Q4_K and Q6_K with rows side by side: each lane of a vector works on a row of its own, so
  * that nothing is summed across lanes, the scales of many rows are applied at once, and the input
- * is broadcast from where it is. {@link BandProducts} multiplies them.
+ * is broadcast from where it is. {@link BandDot} or {@link ShiftedBandDot} multiplies them with one
+ * vector, {@link BandProducts} with a few.
  *
  * <p>A band is two sets of LANES rows. It is stored in blocks of 256 columns, in the order in which
  * a product reads it, since only then memory is fetched ahead. A block is a head, the scales of its
@@ -41,8 +42,8 @@ import jdk.incubator.vector.VectorOperators;
  * of its row, one of pairs of bits, the upper ones of Q6_K, holds 16. Where vectors {@linkplain
  * #ROTATES rotate}, the first column's are where a product wants them, at the top of a float's
  * mantissa, and each rotation brings the next one's there; elsewhere they are the lowest bits, and
- * each shift brings the next one's there. The last band is filled with rows of zeros; Q4_K takes 3
- * % more bytes than in a file, where scales have 6 bits, the others as many.
+ * each shift brings the next one's there. The last band is filled with rows of zeros. Q4_K takes
+ * more bytes than in a file, where scales have 6 bits, by 3 %, the others as many.
  */
 final class RowBands {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
