@@ -51,9 +51,9 @@ final class BandDot {
     int bands = (to - from + ROWS - 1) / ROWS;
     int half = bands / 2;
     float unit = m.type() == TensorType.Q6_K ? 64 : 16; // of what the nibbles are read as
-    for (int turn = 0; turn < bands - half; turn++) {
-      int r = from + (turn < half ? turn : bands - 1) * ROWS;
-      int other = turn < half ? r + half * ROWS : r; // the last of an odd number twice
+    for (int turn = 0; turn < VectorDot.turns(0, bands, 2); turn++) {
+      int r = from + VectorDot.first(0, turn, half, 2) * ROWS;
+      int other = turn < half ? r + half * ROWS : r;
       Arrays.fill(sums, 0, 2 * ROWS, 0);
       if (m.type() == TensorType.Q4_0) {
         long at = RowBands.stripAt(m, r, 0);

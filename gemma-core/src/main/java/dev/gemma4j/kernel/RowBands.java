@@ -130,7 +130,7 @@ final class RowBands {
 
   private RowBands() {}
 
-  /** Whether the type is one of these and this machine's vectors serve it. */
+  /** Whether the type is one of these. */
   static boolean serves(TensorType type) {
     return type == TensorType.Q4_0 || type == TensorType.Q4_K || type == TensorType.Q6_K;
   }

@@ -39,16 +39,15 @@ final class ShiftedBandDot {
   /** Two bands at a time, from the halves of all: a core reads two places faster than one. */
   static void matvec(Matrix m, int from, int to, float[] x, float[] y, Scratch scratch) {
     int strips = m.cols() / STRIP;
-    float[] input = scratch.panel(2 * m.cols());
-    arrange(x, m.cols(), input);
+    float[] input = arrange(m, x, scratch);
     float[] starts = starts(m, x, scratch);
-    float[][] rows = scratch.rows(4, Math.max(RowBands.SCALES, STRIPS * 2 * 2 * ROWS));
+    float[][] rows = scratch.rows(4, RowBands.SCALES); // two bands' scales, products, sums
     float[] sums = rows[3];
     int bands = (to - from + ROWS - 1) / ROWS;
     int half = bands / 2;
-    for (int turn = 0; turn < bands - half; turn++) {
-      int r = from + (turn < half ? turn : bands - 1) * ROWS;
-      int other = turn < half ? r + half * ROWS : r; // the last of an odd number twice
+    for (int turn = 0; turn < VectorDot.turns(0, bands, 2); turn++) {
+      int r = from + VectorDot.first(0, turn, half, 2) * ROWS;
+      int other = turn < half ? r + half * ROWS : r;
       Arrays.fill(sums, 0, 2 * ROWS, 0);
       for (int s = 0; s < strips; s += STRIPS) {
         addBlock(m, r, other, s, input, starts, rows, sums);
@@ -92,14 +91,22 @@ final class ShiftedBandDot {
     }
   }
 
-  /** x as the nibbles want it, odd columns divided by 16, and then as the pairs of bits do. */
-  private static void arrange(float[] x, int cols, float[] out) {
+  /** x as nibbles want it, odd columns divided by 16, and then as the pairs of bits of Q6_K do. */
+  private static float[] arrange(Matrix m, float[] x, Scratch scratch) {
+    int cols = m.cols();
+    boolean six = m.type() == TensorType.Q6_K;
+    float[] out = scratch.panel(six ? 2 * cols : cols);
     for (int i = 0; i < cols; i += 2) {
       out[i] = x[i];
       out[i + 1] = x[i + 1] / 16;
-      out[cols + i] = x[i] * 16;
-      out[cols + i + 1] = x[i + 1] * 4;
     }
+    if (six) {
+      for (int i = 0; i < cols; i += 2) {
+        out[cols + i] = x[i] * 16;
+        out[cols + i + 1] = x[i + 1] * 4;
+      }
+    }
+    return out;
   }
 
   /**
