@@ -1,5 +1,6 @@
 package dev.gemma4j.kernel;
 
+import dev.gemma4j.memory.HugePages;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -25,7 +26,7 @@ public final class ReadBandwidth {
     double[] rates = new double[PASSES];
     try (Arena arena = Arena.ofShared();
         WorkerPool pool = WorkerPool.start(threads, "bandwidth")) {
-      MemorySegment buffer = arena.allocate(BYTES, 64).fill((byte) 1);
+      MemorySegment buffer = HugePages.allocate(arena, BYTES).fill((byte) 1);
       read(pool, buffer); // the JIT's turn
       for (int pass = 0; pass < PASSES; pass++) {
         long start = System.nanoTime();

@@ -10,6 +10,7 @@ import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.ROL;
 
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.memory.HugePages;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -178,7 +179,7 @@ final class RowBands {
   /** Packs a matrix of a type that is served. */
   static Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
     int bands = (w.rows() + ROWS - 1) / ROWS;
-    MemorySegment target = arena.allocate(bands * bytes(w.type(), w.cols() / STRIP), 64);
+    MemorySegment target = HugePages.allocate(arena, bands * bytes(w.type(), w.cols() / STRIP));
     pool.split(
         bands,
         (from, to) -> {

@@ -1,6 +1,7 @@
 package dev.gemma4j.kernel;
 
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.memory.HugePages;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -50,7 +51,7 @@ final class RowGroups {
   }
 
   static Matrix pack(Matrix w, Arena arena, WorkerPool pool) {
-    MemorySegment target = arena.allocate(w.data().byteSize(), 64);
+    MemorySegment target = HugePages.allocate(arena, w.data().byteSize());
     int tiles = (w.rows() + Kernels.ROW_GROUP - 1) / Kernels.ROW_GROUP;
     pool.split(
         tiles,

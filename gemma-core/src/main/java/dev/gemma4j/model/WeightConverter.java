@@ -3,6 +3,7 @@ package dev.gemma4j.model;
 import dev.gemma4j.kernel.Matrix;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.memory.HugePages;
 import dev.gemma4j.model.Adapter.LowRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -77,7 +78,7 @@ public final class WeightConverter {
 
   private static Matrix allocate(Matrix source, TensorType type, Arena arena) {
     long size = type.byteSize((long) source.rows() * source.cols());
-    return new Matrix(type, source.rows(), source.cols(), arena.allocate(size, 64));
+    return new Matrix(type, source.rows(), source.cols(), HugePages.allocate(arena, size));
   }
 
   /**

@@ -1,5 +1,6 @@
 package dev.gemma4j.loader;
 
+import dev.gemma4j.memory.HugePages;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -22,7 +23,9 @@ final class InputFile {
   static MemorySegment map(Path path, Arena arena) throws IOException {
     requireFile(path);
     try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
-      return channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
+      MemorySegment bytes = channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
+      HugePages.advise(bytes);
+      return bytes;
     } catch (FileSystemException e) {
       throw unreadable(path, e);
     }
