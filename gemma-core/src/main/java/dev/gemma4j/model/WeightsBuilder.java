@@ -115,7 +115,7 @@ public final class WeightsBuilder {
 
   /**
    * All matrices of the layers, in the order of {@link #MATRICES}. Each by one thread: what is not
-   * mapped is memory that the JVM fills with zeros first, in the thread that asks for it.
+   * mapped is memory that is filled with zeros first, in the thread that asks for it or touches it.
    */
   private Matrix[] layerMatrices(int layers, BiConsumer<Integer, Integer> progress) {
     Matrix[] matrices = new Matrix[layers * MATRICES.size()];
