@@ -7,6 +7,7 @@ import dev.gemma4j.kernel.ReadBandwidth;
 import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.memory.HugePages;
 import dev.gemma4j.model.GemmaForward;
 import java.io.IOException;
 import java.io.InputStream;
@@ -111,7 +112,7 @@ final class KernelGuard implements Callable<Integer> {
   }
 
   private List<Measured> measure(Kernels kernels, TensorType type, WorkerPool one, Arena arena) {
-    MemorySegment buffer = arena.allocate(BUFFER, 64).fill((byte) 1);
+    MemorySegment buffer = HugePages.allocate(arena, BUFFER).fill((byte) 1);
     Walk walk = new Walk(BUFFER / SAMPLE);
     Probe read =
         new Probe(
@@ -131,7 +132,7 @@ final class KernelGuard implements Callable<Integer> {
   }
 
   private static Matrix matrix(TensorType type, int rows, Arena arena) {
-    MemorySegment data = arena.allocate(type.byteSize((long) rows * COLS), 64);
+    MemorySegment data = HugePages.allocate(arena, type.byteSize((long) rows * COLS));
     new RandomWeights(1).fill(data, type, RandomWeights.std(COLS));
     return new Matrix(type, rows, COLS, data);
   }

@@ -3,6 +3,7 @@ package dev.gemma4j.bench;
 import dev.gemma4j.kernel.Kernels;
 import dev.gemma4j.kernel.Matrix;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.memory.HugePages;
 import dev.gemma4j.model.GemmaForward;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -31,8 +32,6 @@ import org.openjdk.jmh.annotations.Warmup;
 @Measurement(iterations = 5, time = 1)
 @Fork(value = 1, jvmArgsAppend = "-XX:MaxDirectMemorySize=8g")
 public class MatmulBenchmark {
-  private static final long BEYOND_CACHES = 512L << 20;
-
   @Param({"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"})
   public TensorType type = TensorType.F32;
 
@@ -57,6 +56,10 @@ public class MatmulBenchmark {
   })
   public String shape = "";
 
+  /** Of weights, each product with the next matrix of them; so many are beyond any cache. */
+  @Param("512")
+  public int mebibytes;
+
   private Matrix[] copies = {};
   private float[] x = {}; // [batch, stride of cols]
   private float[] y = {}; // [batch, rows]
@@ -69,9 +72,9 @@ public class MatmulBenchmark {
     int cols = Integer.parseInt(sides[1]);
     RandomWeights weights = new RandomWeights(1);
     long bytes = type.byteSize((long) rows * cols);
-    copies = new Matrix[(int) Math.ceilDiv(BEYOND_CACHES, bytes)];
+    copies = new Matrix[(int) Math.ceilDiv((long) mebibytes << 20, bytes)];
     for (int i = 0; i < copies.length; i++) {
-      MemorySegment data = Arena.ofAuto().allocate(bytes, 64);
+      MemorySegment data = HugePages.allocate(Arena.ofAuto(), bytes);
       weights.fill(data, type, RandomWeights.std(cols));
       copies[i] =
           threads.kernel.pack(new Matrix(type, rows, cols, data), Arena.ofAuto(), threads.pool);
