@@ -89,7 +89,13 @@ final class GgufCursor {
     if (length == 0) {
       return "";
     }
-    byte[] text = bytes.asSlice(take(length, field), length).toArray(ValueLayout.JAVA_BYTE);
+    byte[] text = new byte[length];
+    MemorySegment.copy(bytes, ValueLayout.JAVA_BYTE, take(length, field), text, 0, length);
+    // A vocabulary has 256,000 of them. What is malformed becomes U+FFFD, which is seldom meant.
+    String decoded = new String(text, StandardCharsets.UTF_8);
+    if (decoded.indexOf('\ufffd') < 0) {
+      return decoded;
+    }
     try {
       return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(text)).toString();
     } catch (CharacterCodingException e) {

@@ -79,21 +79,44 @@ final class GgufTokenizer {
   }
 
   private List<String> pieces(PieceType[] types) throws MalformedFileException {
-    List<String> pieces = new ArrayList<>();
-    Set<Object> all = new HashSet<>(tokens);
+    List<String> pieces = new ArrayList<>(tokens.size());
+    List<Integer> spaced = new ArrayList<>();
     for (Object token : tokens) {
       if (!(token instanceof String piece)) {
         throw metadata.wrong(TOKENS, token, "texts");
       }
-      if (types[pieces.size()] == PieceType.USER_DEFINED) {
-        // The converter turns U+2581 of these into spaces; SentencePiece matches them after spaces
-        // have become U+2581.
-        String escaped = piece.replace(' ', '\u2581');
-        piece = all.contains(escaped) ? piece : escaped;
+      if (types[pieces.size()] == PieceType.USER_DEFINED && piece.indexOf(' ') >= 0) {
+        spaced.add(pieces.size());
       }
       pieces.add(piece);
     }
+    escape(pieces, spaced);
     return pieces;
+  }
+
+  /**
+   * The converter turns U+2581 of user-defined pieces into spaces; SentencePiece matches them after
+   * spaces have become U+2581. Where that is a piece, too, they are meant as they are.
+   */
+  private static void escape(List<String> pieces, List<Integer> spaced) {
+    Set<String> escaped = new HashSet<>();
+    spaced.forEach(id -> escaped.add(escape(pieces.get(id))));
+    Set<String> taken = new HashSet<>();
+    for (String piece : pieces) {
+      if (escaped.contains(piece)) {
+        taken.add(piece);
+      }
+    }
+    for (int id : spaced) {
+      String piece = escape(pieces.get(id));
+      if (!taken.contains(piece)) {
+        pieces.set(id, piece);
+      }
+    }
+  }
+
+  private static String escape(String piece) {
+    return piece.replace(' ', '\u2581');
   }
 
   private float[] scores() throws MalformedFileException {

@@ -58,18 +58,18 @@ final class Bpe {
   }
 
   private static int[] ranks(float[] scores) {
-    float[] sorted = new float[scores.length];
-    for (int i = 0; i < scores.length; i++) {
-      sorted[i] = scores[i] + 0f; // -0 is 0
+    long[] sorted = new long[scores.length]; // the score in the high half, the id in the low one
+    for (int id = 0; id < scores.length; id++) {
+      int bits = Float.floatToIntBits(scores[id] + 0f); // -0 is 0
+      long ordered = bits >= 0 ? bits : bits ^ Integer.MAX_VALUE; // as integers compare
+      sorted[id] = ordered << 32 | id;
     }
     Arrays.sort(sorted);
-    int[] first = new int[sorted.length];
-    for (int i = 1; i < sorted.length; i++) {
-      first[i] = Float.compare(sorted[i], sorted[i - 1]) == 0 ? first[i - 1] : i;
-    }
     int[] ranks = new int[scores.length];
-    for (int i = 0; i < scores.length; i++) {
-      ranks[i] = sorted.length - first[Arrays.binarySearch(sorted, scores[i] + 0f)];
+    int first = 0; // of equal ones
+    for (int i = 0; i < sorted.length; i++) {
+      first = sorted[i] >> 32 == sorted[first] >> 32 ? first : i;
+      ranks[(int) sorted[i]] = sorted.length - first;
     }
     return ranks;
   }
