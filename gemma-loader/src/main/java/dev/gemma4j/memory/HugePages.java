@@ -10,8 +10,8 @@ import java.lang.invoke.MethodHandle;
 
 /**
  * Weights in the large pages of Linux (2 MB on most machines). Every weight is read for every
- * token, and in pages of 4 kB the processor spends much of that time looking up addresses; and as
- * many pages less are to be set up when they are first touched.
+ * token, and in pages of 4 kB the processor spends much of that time looking up addresses; and
+ * there are fewer pages to set up when they are first touched.
  *
  * <p>The kernel gives large pages to who asks ({@code madvise}, "transparent huge pages"), which
  * Java has no method for. So this works where the JVM lets this module call the C library
@@ -47,6 +47,7 @@ public final class HugePages {
    * threads that fill parts share that work; it does not count for {@code -XX:MaxDirectMemorySize}.
    *
    * @throws OutOfMemoryError when there is not so much memory
+   * @throws IllegalStateException when the arena is closed
    */
   public static MemorySegment allocate(Arena arena, long bytes) {
     if (bytes >= SIZE && available()) {
@@ -56,8 +57,13 @@ public final class HugePages {
       if (at != -1) {
         long aligned = (at + SIZE - 1) / SIZE * SIZE;
         Native.advise(aligned, bytes);
-        return MemorySegment.ofAddress(aligned)
-            .reinterpret(bytes, arena, segment -> Native.munmap(at, mapped));
+        try {
+          return MemorySegment.ofAddress(aligned)
+              .reinterpret(bytes, arena, segment -> Native.munmap(at, mapped));
+        } catch (RuntimeException e) { // the arena is closed, or another thread's
+          Native.munmap(at, mapped);
+          throw e;
+        }
       }
     }
     return arena.allocate(bytes, 64);

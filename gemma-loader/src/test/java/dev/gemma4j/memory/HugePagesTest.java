@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledIf;
 import org.junit.jupiter.api.io.TempDir;
@@ -59,6 +60,17 @@ class HugePagesTest {
     assertThatThrownBy(() -> memory.get(ValueLayout.JAVA_BYTE, 0))
         .isInstanceOf(IllegalStateException.class);
     assertThat(mappings(memory.address())).isEmpty();
+  }
+
+  @Test
+  @EnabledIf("kernelHasThem")
+  void aClosedArenaKeepsNothing() throws IOException {
+    Arena closed = Arena.ofShared();
+    closed.close();
+    long before = advised();
+    assertThatThrownBy(() -> HugePages.allocate(closed, LARGE))
+        .isInstanceOf(IllegalStateException.class);
+    assertThat(advised()).isEqualTo(before);
   }
 
   @Test
@@ -122,6 +134,12 @@ class HugePagesTest {
     List<String> mapping = mappings(memory.address());
     assertThat(mapping).hasSize(1);
     return mapping.getFirst().contains(" hg");
+  }
+
+  private static long advised() throws IOException {
+    try (Stream<String> lines = Files.lines(Path.of("/proc/self/smaps"))) {
+      return lines.filter(line -> line.startsWith("VmFlags:") && line.contains(" hg")).count();
+    }
   }
 
   /** The flags (VmFlags) of the mapping of this process that has an address, if there is one. */
