@@ -427,7 +427,7 @@ final class Soak implements Callable<Integer> {
     faults.add(new AssertionError(message));
   }
 
-  /** What all arenas hold, and files that are mapped. */
+  /** What arenas hold, but for large pages, and files that are mapped. */
   private static long offHeap() {
     return ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class).stream()
         .mapToLong(BufferPoolMXBean::getMemoryUsed)
