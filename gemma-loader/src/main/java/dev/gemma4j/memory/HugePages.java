@@ -10,7 +10,7 @@ import java.lang.invoke.MethodHandle;
 
 /**
  * Weights in the large pages of Linux (2 MB on most machines). Every weight is read for every
- * token, and in pages of 4 kB the processor spends much of that time looking up addresses; and
+ * token, and what is mapped of a file is read faster where neighbours lie together in memory; and
  * there are fewer pages to set up when they are first touched.
  *
  * <p>The kernel gives large pages to who asks ({@code madvise}, "transparent huge pages"), which
@@ -71,7 +71,7 @@ public final class HugePages {
 
   /**
    * Asks that what is not in the page cache yet comes there in large pages; what is there stays as
-   * it is. From Linux 6.16 on for ext4, before for XFS and Btrfs.
+   * it is. XFS has such pages, and ext4 from Linux 6.16 on; elsewhere nothing changes.
    *
    * @param file all of a mapped file
    */
