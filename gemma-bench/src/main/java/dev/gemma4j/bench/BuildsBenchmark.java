@@ -10,11 +10,11 @@ import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.LongSupplier;
+import java.util.function.ToDoubleFunction;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -81,16 +81,15 @@ final class BuildsBenchmark implements Callable<Integer> {
     for (Path build : builds) {
       probes.add(probe(build));
     }
-    double[][] times = measure(probes);
+    List<double[]> rounds = measure(probes);
     PrintWriter out = spec.commandLine().getOut();
     String[] sides = shape.split("x", 2);
     double flops = 2.0 * batch * Integer.parseInt(sides[0]) * Integer.parseInt(sides[1]);
     out.printf(Locale.ROOT, "%s %s, %d vectors, %d threads%n", type, shape, batch, threads);
     for (int i = 0; i < probes.size(); i++) {
-      double[] first = times[0];
-      double[] own = times[i];
-      double[] ratios = new double[own.length];
-      Arrays.setAll(ratios, round -> first[round] / own[round]);
+      int build = i;
+      double[] own = sorted(rounds, nanos -> nanos[build]);
+      double[] ratios = sorted(rounds, nanos -> nanos[0] / nanos[build]);
       out.printf(
           Locale.ROOT,
           "%-30s median %8.3f ms %6.1f GFLOP/s, %.3f times as fast as the first (%.3f to %.3f)%n",
@@ -105,7 +104,8 @@ final class BuildsBenchmark implements Callable<Integer> {
     return 0;
   }
 
-  private double[][] measure(List<LongSupplier> probes) {
+  /** Nanoseconds of a product, of each build in each round. */
+  private List<double[]> measure(List<LongSupplier> probes) {
     List<double[]> rounds = new ArrayList<>();
     long end = System.nanoTime() + seconds * 1_000_000_000L;
     for (int round = 0; round <= WARM_UP || System.nanoTime() - end < 0; round++) {
@@ -119,17 +119,14 @@ final class BuildsBenchmark implements Callable<Integer> {
         rounds.add(nanos);
       }
     }
-    double[][] times = new double[probes.size()][rounds.size()];
-    for (int i = 0; i < times.length; i++) {
-      int build = i;
-      Arrays.setAll(times[i], round -> rounds.get(round)[build]);
-    }
-    return times;
+    return rounds;
   }
 
-  private static double quantile(double[] values, double share) {
-    double[] sorted = values.clone();
-    Arrays.sort(sorted);
+  private static double[] sorted(List<double[]> rounds, ToDoubleFunction<double[]> value) {
+    return rounds.stream().mapToDouble(value).sorted().toArray();
+  }
+
+  private static double quantile(double[] sorted, double share) {
     return sorted[(int) (sorted.length * share)];
   }
 

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -101,12 +102,7 @@ final class GgufTokenizer {
   private static void escape(List<String> pieces, List<Integer> spaced) {
     Set<String> escaped = new HashSet<>();
     spaced.forEach(id -> escaped.add(escape(pieces.get(id))));
-    Set<String> taken = new HashSet<>();
-    for (String piece : pieces) {
-      if (escaped.contains(piece)) {
-        taken.add(piece);
-      }
-    }
+    Set<String> taken = pieces.stream().filter(escaped::contains).collect(Collectors.toSet());
     for (int id : spaced) {
       String piece = escape(pieces.get(id));
       if (!taken.contains(piece)) {
