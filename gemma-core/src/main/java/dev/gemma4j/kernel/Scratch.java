@@ -14,6 +14,7 @@ public final class Scratch {
   private short[] shorts = new short[0];
   private int[] ints = new int[0];
   private int[] bits = new int[0];
+  private int kept;
   private MemorySegment bitSegment = MemorySegment.NULL;
   private MemorySegment aligned = MemorySegment.NULL;
 
@@ -96,6 +97,11 @@ public final class Scratch {
   /** The array of {@link #bits}. */
   MemorySegment bitSegment() {
     return bitSegment;
+  }
+
+  /** Stores what was only read to have it in the caches, so that the JIT compiler must read it. */
+  void keep(int value) {
+    kept = value;
   }
 
   /**

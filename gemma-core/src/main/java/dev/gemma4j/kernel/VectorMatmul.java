@@ -7,6 +7,7 @@ import static dev.gemma4j.kernel.VectorKernels.SHORT;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
@@ -30,6 +31,12 @@ final class VectorMatmul {
 
   /** Panels of one block. */
   private static final int PANELS = 8;
+
+  /** Bytes of a row that are brought near at once; of all rows of a block they are 256 KB. */
+  private static final long AHEAD = 1100;
+
+  /** Bytes of a line of the caches; where lines are longer, some are read twice. */
+  private static final int LINE = 64;
 
   private static final long STEP = (long) Panel.WIDTH * Float.BYTES;
 
@@ -64,6 +71,7 @@ final class VectorMatmul {
       int yStride,
       Scratch scratch) {
     int cols = w.cols();
+    int ahead = COLUMNS * (int) Math.max(1, AHEAD / w.type().byteSize(COLUMNS));
     MemorySegment panel = scratch.aligned(COLUMNS * STEP);
     // Few rows cost as much as four: a panel's sums would wait for each other.
     int whole = batch / 4 * 4;
@@ -72,8 +80,13 @@ final class VectorMatmul {
     float[] output = scratch.scores(PANELS * padded * Panel.WIDTH); // [PANELS, padded, WIDTH]
     for (int first = from; first < to; first += PANELS * Panel.WIDTH) {
       int last = Math.min(to, first + PANELS * Panel.WIDTH);
+      int near = 0;
       for (int k = 0; k < cols; k += COLUMNS) {
         int n = Math.min(COLUMNS, cols - k);
+        if (k == near && !w.packed()) {
+          near = Math.min(cols, k + ahead);
+          touch(w, first, last, k, near, scratch);
+        }
         for (int r = first; r < last; r += Panel.WIDTH) {
           int rows = Math.min(Panel.WIDTH, last - r);
           // Beyond the last row the panel holds what it held; its products are not copied out.
@@ -92,6 +105,26 @@ final class VectorMatmul {
         }
       }
     }
+  }
+
+  /**
+   * Reads a byte of each line of columns [k, end) of the rows, which brings them into the caches:
+   * the pieces of rows that become a panel are too short for the processor to fetch them ahead, and
+   * a loop that decodes them waits for a few lines at once, one that only reads for many.
+   */
+  private static void touch(Matrix w, int from, int to, int k, int end, Scratch scratch) {
+    MemorySegment data = w.data();
+    long start = w.type().byteSize(k);
+    long size = w.type().byteSize(end) - start;
+    int sum = 0;
+    for (int r = from; r < to; r++) {
+      long at = r * w.rowBytes() + start;
+      for (long i = 0; i < size; i += LINE) {
+        sum += data.get(ValueLayout.JAVA_BYTE, at + i);
+      }
+      sum += data.get(ValueLayout.JAVA_BYTE, at + size - 1);
+    }
+    scratch.keep(sum);
   }
 
   private static void multiply(
