@@ -88,7 +88,7 @@ class KernelsTest {
         }
       }
     }
-    shapes.add(new int[] {600, 256}); // more than one group of rows
+    shapes.add(new int[] {600, 768}); // more than one group of rows, and of columns brought near
     return shapes;
   }
 
