@@ -45,14 +45,58 @@ final class BandDot {
    * Four bands at a time, from the quarters of all: a core reads memory faster in several places
    * far apart than in one. What is left is taken in twos.
    */
-  static void matvec(Matrix m, int from, int to, float[] x, float[] y, Scratch scratch) {
-    float[] offsets = offsets(m, x, m.cols() / STRIP, scratch);
+  static void matvec(
+      Matrix m, int from, int to, float[] x, int xAt, float[] y, int yAt, Scratch scratch) {
+    float[] offsets = scratch.input(3 * m.cols() / STRIP);
+    offsets(m, x, xAt, offsets, 0);
     int quarter = (to - from) / (4 * ROWS) * ROWS;
     for (int r = from; r < from + quarter; r += ROWS) {
-      bands(m, r, quarter, 4, to, x, offsets, y, scratch);
+      bands(m, r, quarter, 4, to, x, xAt, offsets, y, yAt, scratch);
     }
     for (int r = from + 4 * quarter; r < to; r += 2 * ROWS) {
-      bands(m, r, r + ROWS < to ? ROWS : 0, 2, to, x, offsets, y, scratch);
+      bands(m, r, r + ROWS < to ? ROWS : 0, 2, to, x, xAt, offsets, y, yAt, scratch);
+    }
+  }
+
+  /**
+   * Q4_0 times two vectors, xStride apart, which share what is unpacked. Each result is to the last
+   * bit what {@link #matvec} makes of its vector.
+   */
+  static void pair(
+      Matrix m,
+      int from,
+      int to,
+      float[] x,
+      int xAt,
+      int xStride,
+      float[] y,
+      int yAt,
+      int yStride,
+      Scratch scratch) {
+    int strips = m.cols() / STRIP;
+    float[] offsets = scratch.input(4 * strips);
+    offsets(m, x, xAt, offsets, 0);
+    offsets(m, x, xAt + xStride, offsets, 2 * strips);
+    float[] sums = scratch.scores(4 * ROWS); // [2, 2, ROWS]: of a vector, of a band
+    int bands = (to - from + ROWS - 1) / ROWS;
+    int half = bands / 2;
+    for (int turn = 0; turn < VectorDot.turns(0, bands, 2); turn++) {
+      int r = from + VectorDot.first(0, turn, half, 2) * ROWS;
+      int d = turn < half ? half * ROWS : 0;
+      long at = RowBands.stripAt(m, r, 0);
+      long step = RowBands.stripAt(m, r + d, 0) - at;
+      Arrays.fill(sums, 0, 4 * ROWS, 0);
+      twoBandsTwice(m.data(), at, step, strips, x, xAt, xStride, offsets, sums);
+      copy(sums, 0 * ROWS, 16, y, yAt + r, Math.min(ROWS, to - r));
+      copy(sums, 1 * ROWS, 16, y, yAt + r + d, Math.min(ROWS, to - r - d));
+      copy(sums, 2 * ROWS, 16, y, yAt + yStride + r, Math.min(ROWS, to - r));
+      copy(sums, 3 * ROWS, 16, y, yAt + yStride + r + d, Math.min(ROWS, to - r - d));
+    }
+  }
+
+  private static void copy(float[] sums, int at, float unit, float[] y, int to, int n) {
+    for (int i = 0; i < n; i++) {
+      y[to + i] = sums[at + i] * unit;
     }
   }
 
@@ -64,8 +108,10 @@ final class BandDot {
       int n,
       int to,
       float[] x,
+      int xAt,
       float[] offsets,
       float[] y,
+      int yAt,
       Scratch scratch) {
     int strips = m.cols() / STRIP;
     float[] sums = scratch.scores(4 * ROWS);
@@ -74,24 +120,22 @@ final class BandDot {
       long at = RowBands.stripAt(m, r, 0);
       long step = RowBands.stripAt(m, r + d, 0) - at;
       if (n == 4) {
-        fourBands(m.data(), at, step, strips, x, offsets, sums);
+        fourBands(m.data(), at, step, strips, x, xAt, offsets, sums);
       } else {
-        twoBands(m.data(), at, step, strips, x, offsets, sums);
+        twoBands(m.data(), at, step, strips, x, xAt, offsets, sums);
       }
     } else {
       float[][] scales = scratch.rows(2, RowBands.SCALES);
       for (int s = 0; s < strips; s += STRIPS) {
         for (int i = 0; i < n; i += 2) {
-          block(m, r + i * d, r + i * d + d, s, x, offsets, scales, sums, i * ROWS);
+          block(m, r + i * d, r + i * d + d, s, x, xAt, offsets, scales, sums, i * ROWS);
         }
       }
     }
     float unit = m.type() == TensorType.Q6_K ? 64 : 16; // of what the nibbles are read as
     for (int i = 0; i < n; i++) {
       int row = r + i * d;
-      for (int j = 0; j < Math.min(ROWS, to - row); j++) {
-        y[row + j] = sums[i * ROWS + j] * unit;
-      }
+      copy(sums, i * ROWS, unit, y, yAt + row, Math.min(ROWS, to - row));
     }
   }
 
@@ -102,6 +146,7 @@ final class BandDot {
       int other,
       int s,
       float[] x,
+      int xAt,
       float[] offsets,
       float[][] scales,
       float[] y,
@@ -111,9 +156,9 @@ final class BandDot {
     long at = RowBands.stripAt(m, row, s);
     long step = RowBands.stripAt(m, other, s) - at;
     if (m.type() == TensorType.Q4_K) {
-      fourK(m.data(), at, step, STRIPS, scales, x, offsets, s, y, to);
+      fourK(m.data(), at, step, STRIPS, scales, x, xAt, offsets, s, y, to);
     } else {
-      sixK(m.data(), at, step, STRIPS, scales, x, offsets, s, y, to);
+      sixK(m.data(), at, step, STRIPS, scales, x, xAt, offsets, s, y, to);
     }
   }
 
@@ -122,37 +167,44 @@ final class BandDot {
    * and 1 + q/256 in odd ones, Q4_0 means q - 8, Q4_K subtracts its minimum from each weight; Q6_K
    * reads 1 + q/64, means q - 32, and has a scale for each half.
    */
-  private static float[] offsets(Matrix m, float[] x, int strips, Scratch scratch) {
-    float[] offsets = scratch.input(3 * strips);
+  private static void offsets(Matrix m, float[] x, int xAt, float[] offsets, int to) {
+    int strips = m.cols() / STRIP;
     for (int s = 0; s < strips; s++) {
       float even = 0, odd = 0, half = 0;
-      for (int i = s * STRIP; i < s * STRIP + STRIP / 2; i += 2) {
+      int first = xAt + s * STRIP;
+      for (int i = first; i < first + STRIP / 2; i += 2) {
         half += x[i] + x[i + 1];
         even += x[i] + x[i + STRIP / 2];
         odd += x[i + 1] + x[i + STRIP / 2 + 1];
       }
       switch (m.type()) {
         case Q4_0 -> {
-          offsets[2 * s] = -(1 + 8 / 16f) * even;
-          offsets[2 * s + 1] = -(1 + 8 / 256f) * odd;
+          offsets[to + 2 * s] = -(1 + 8 / 16f) * even;
+          offsets[to + 2 * s + 1] = -(1 + 8 / 256f) * odd;
         }
         case Q4_K -> {
-          offsets[3 * s] = -even;
-          offsets[3 * s + 1] = -odd;
-          offsets[3 * s + 2] = (even + odd) / 16; // times minus the minimum
+          offsets[to + 3 * s] = -even;
+          offsets[to + 3 * s + 1] = -odd;
+          offsets[to + 3 * s + 2] = (even + odd) / 16; // times minus the minimum
         }
         default -> {
-          offsets[2 * s] = -(1 + 32 / 64f) * half;
-          offsets[2 * s + 1] = -(1 + 32 / 64f) * (even + odd - half);
+          offsets[to + 2 * s] = -(1 + 32 / 64f) * half;
+          offsets[to + 2 * s + 1] = -(1 + 32 / 64f) * (even + odd - half);
         }
       }
     }
-    return offsets;
   }
 
   /** Two bands of Q4_0, {@code step} bytes apart. */
   private static void twoBands(
-      MemorySegment w, long at, long step, int strips, float[] x, float[] offsets, float[] y) {
+      MemorySegment w,
+      long at,
+      long step,
+      int strips,
+      float[] x,
+      int i,
+      float[] offsets,
+      float[] y) {
     FloatVector a = FloatVector.zero(F), b = a, c = a, d = a;
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
@@ -160,7 +212,6 @@ final class BandDot {
     IntVector halfBits = IntVector.broadcast(I, HALF_BITS);
     FloatVector rebias = FloatVector.broadcast(F, HALF_REBIAS);
     FloatVector sixteen = FloatVector.broadcast(F, 16);
-    int i = 0;
     for (int s = 0; s < strips; s++, at += FOUR) {
       FloatVector evenOffset = FloatVector.broadcast(F, offsets[2 * s]);
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
@@ -214,7 +265,14 @@ final class BandDot {
    * registers only for a strip's sums.
    */
   private static void fourBands(
-      MemorySegment w, long at, long step, int strips, float[] x, float[] offsets, float[] y) {
+      MemorySegment w,
+      long at,
+      long step,
+      int strips,
+      float[] x,
+      int i,
+      float[] offsets,
+      float[] y) {
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
@@ -223,7 +281,6 @@ final class BandDot {
     FloatVector sixteen = FloatVector.broadcast(F, 16);
     long step2 = 2 * step;
     long step3 = 3 * step;
-    int i = 0;
     for (int s = 0; s < strips; s++, at += FOUR) {
       FloatVector evenOffset = FloatVector.broadcast(F, offsets[2 * s]);
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
@@ -308,6 +365,117 @@ final class BandDot {
     }
   }
 
+  /**
+   * Two bands of Q4_0, {@code step} bytes apart, times two vectors, {@code other} floats apart.
+   * What they add up to stays in memory, as in fourBands.
+   */
+  private static void twoBandsTwice(
+      MemorySegment w,
+      long at,
+      long step,
+      int strips,
+      float[] x,
+      int i,
+      int other,
+      float[] offsets,
+      float[] y) {
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector lower = IntVector.broadcast(I, LOWER);
+    IntVector one = IntVector.broadcast(I, ONE);
+    IntVector halfBits = IntVector.broadcast(I, HALF_BITS);
+    FloatVector rebias = FloatVector.broadcast(F, HALF_REBIAS);
+    FloatVector sixteen = FloatVector.broadcast(F, 16);
+    for (int s = 0; s < strips; s++, at += FOUR) {
+      FloatVector evenOffset = FloatVector.broadcast(F, offsets[2 * s]);
+      FloatVector oddOffset = FloatVector.broadcast(F, offsets[2 * s + 1]);
+      FloatVector otherEven = FloatVector.broadcast(F, offsets[2 * (strips + s)]);
+      FloatVector otherOdd = FloatVector.broadcast(F, offsets[2 * (strips + s) + 1]);
+      FloatVector aEven0 = evenOffset, aOdd0 = oddOffset;
+      FloatVector aEven1 = otherEven, aOdd1 = otherOdd;
+      FloatVector bEven0 = evenOffset, bOdd0 = oddOffset;
+      FloatVector bEven1 = otherEven, bOdd1 = otherOdd;
+      FloatVector cEven0 = evenOffset, cOdd0 = oddOffset;
+      FloatVector cEven1 = otherEven, cOdd1 = otherOdd;
+      FloatVector dEven0 = evenOffset, dOdd0 = oddOffset;
+      FloatVector dEven1 = otherEven, dOdd1 = otherOdd;
+      for (long p = at; p != at + 4 * STEP; p += STEP) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+        IntVector cQ = IntVector.fromMemorySegment(I, w, p + step + 0 * VECTOR, LE);
+        IntVector dQ = IntVector.fromMemorySegment(I, w, p + step + 1 * VECTOR, LE);
+        for (int k = 0; k < 4; k++, i += 2) {
+          FloatVector even0 = FloatVector.broadcast(F, x[i]);
+          FloatVector odd0 = FloatVector.broadcast(F, x[i + 1]);
+          FloatVector even1 = FloatVector.broadcast(F, x[i + other]);
+          FloatVector odd1 = FloatVector.broadcast(F, x[i + other + 1]);
+          FloatVector even, odd;
+          even = aQ.and(nibble).or(one).reinterpretAsFloats();
+          aEven0 = even.fma(even0, aEven0);
+          aEven1 = even.fma(even1, aEven1);
+          odd = aQ.and(lower).or(one).reinterpretAsFloats();
+          aOdd0 = odd.fma(odd0, aOdd0);
+          aOdd1 = odd.fma(odd1, aOdd1);
+          aQ = aQ.lanewise(ROL, 8);
+          even = bQ.and(nibble).or(one).reinterpretAsFloats();
+          bEven0 = even.fma(even0, bEven0);
+          bEven1 = even.fma(even1, bEven1);
+          odd = bQ.and(lower).or(one).reinterpretAsFloats();
+          bOdd0 = odd.fma(odd0, bOdd0);
+          bOdd1 = odd.fma(odd1, bOdd1);
+          bQ = bQ.lanewise(ROL, 8);
+          even = cQ.and(nibble).or(one).reinterpretAsFloats();
+          cEven0 = even.fma(even0, cEven0);
+          cEven1 = even.fma(even1, cEven1);
+          odd = cQ.and(lower).or(one).reinterpretAsFloats();
+          cOdd0 = odd.fma(odd0, cOdd0);
+          cOdd1 = odd.fma(odd1, cOdd1);
+          cQ = cQ.lanewise(ROL, 8);
+          even = dQ.and(nibble).or(one).reinterpretAsFloats();
+          dEven0 = even.fma(even0, dEven0);
+          dEven1 = even.fma(even1, dEven1);
+          odd = dQ.and(lower).or(one).reinterpretAsFloats();
+          dOdd0 = odd.fma(odd0, dOdd0);
+          dOdd1 = odd.fma(odd1, dOdd1);
+          dQ = dQ.lanewise(ROL, 8);
+        }
+      }
+      IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
+      FloatVector aScale =
+          scales
+              .lanewise(LSHL, 16)
+              .lanewise(ASHR, 3)
+              .and(halfBits)
+              .reinterpretAsFloats()
+              .mul(rebias);
+      FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
+      aOdd0.fma(sixteen, aEven0).fma(aScale, a0).intoArray(y, 0 * LANES);
+      FloatVector a1 = FloatVector.fromArray(F, y, 4 * LANES);
+      aOdd1.fma(sixteen, aEven1).fma(aScale, a1).intoArray(y, 4 * LANES);
+      FloatVector bScale = scales.lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats().mul(rebias);
+      FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
+      bOdd0.fma(sixteen, bEven0).fma(bScale, b0).intoArray(y, 1 * LANES);
+      FloatVector b1 = FloatVector.fromArray(F, y, 5 * LANES);
+      bOdd1.fma(sixteen, bEven1).fma(bScale, b1).intoArray(y, 5 * LANES);
+      scales = IntVector.fromMemorySegment(I, w, at + step + 4 * STEP, LE);
+      FloatVector cScale =
+          scales
+              .lanewise(LSHL, 16)
+              .lanewise(ASHR, 3)
+              .and(halfBits)
+              .reinterpretAsFloats()
+              .mul(rebias);
+      FloatVector c0 = FloatVector.fromArray(F, y, 2 * LANES);
+      cOdd0.fma(sixteen, cEven0).fma(cScale, c0).intoArray(y, 2 * LANES);
+      FloatVector c1 = FloatVector.fromArray(F, y, 6 * LANES);
+      cOdd1.fma(sixteen, cEven1).fma(cScale, c1).intoArray(y, 6 * LANES);
+      FloatVector dScale = scales.lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats().mul(rebias);
+      FloatVector d0 = FloatVector.fromArray(F, y, 3 * LANES);
+      dOdd0.fma(sixteen, dEven0).fma(dScale, d0).intoArray(y, 3 * LANES);
+      FloatVector d1 = FloatVector.fromArray(F, y, 7 * LANES);
+      dOdd1.fma(sixteen, dEven1).fma(dScale, d1).intoArray(y, 7 * LANES);
+    }
+  }
+
   private static void fourK(
       MemorySegment w,
       long at,
@@ -315,6 +483,7 @@ final class BandDot {
       int strips,
       float[][] scales,
       float[] x,
+      int xAt,
       float[] offsets,
       int first,
       float[] y,
@@ -330,7 +499,7 @@ final class BandDot {
     IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
     FloatVector sixteen = FloatVector.broadcast(F, 16);
-    int i = first * STRIP;
+    int i = xAt + first * STRIP;
     for (int s = first; s < first + strips; s++, at += FOUR_K) {
       FloatVector evenOffset = FloatVector.broadcast(F, offsets[3 * s]);
       FloatVector oddOffset = FloatVector.broadcast(F, offsets[3 * s + 1]);
@@ -388,6 +557,7 @@ final class BandDot {
       int strips,
       float[][] scales,
       float[] x,
+      int xAt,
       float[] offsets,
       int first,
       float[] y,
@@ -402,7 +572,7 @@ final class BandDot {
     IntVector nibble = IntVector.broadcast(I, SIX_NIBBLE);
     IntVector pair = IntVector.broadcast(I, SIX_PAIR);
     IntVector one = IntVector.broadcast(I, ONE);
-    int i = first * STRIP;
+    int i = xAt + first * STRIP;
     for (int s = first; s < first + strips; s++, at += SIX) {
       for (int half = 0; half < 2; half++) {
         long from = at + half * 3 * STEP;

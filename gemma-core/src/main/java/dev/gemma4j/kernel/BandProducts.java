@@ -37,9 +37,9 @@ import jdk.incubator.vector.IntVector;
 
 /**
  * Products of {@link RowBands} with a few vectors: weights are decoded in registers and meet up to
- * eight rows of the batch there. From two rows on, and in {@link Panel} too, an element is the same
- * sum over the same decoded weights from the first column to the last, to the last bit; one row
- * alone ({@link BandDot}) sums integers and applies scales afterwards, which is faster.
+ * eight rows of the batch there. There, and in {@link Panel} too, an element is the same sum over
+ * the same decoded weights from the first column to the last, to the last bit; a row or two ({@link
+ * BandDot}) sum integers and apply scales afterwards, which is faster.
  *
  * <p>Written out: a loop over the accumulators would keep them in memory. One column a turn: C2
  * moves loads to the front, and those of two columns would leave no registers for the sums. The
@@ -60,20 +60,20 @@ final class BandProducts {
       float[] y,
       int yStride,
       Scratch scratch) {
-    if (batch == 1) {
-      if (ROTATES) {
-        BandDot.matvec(w, from, to, x, y, scratch);
-      } else {
-        ShiftedBandDot.matvec(w, from, to, x, y, scratch);
-      }
+    if (batch == 1 && !ROTATES) {
+      ShiftedBandDot.matvec(w, from, to, x, y, scratch);
       return;
     }
     // Rows of the batch that one pass over a band serves.
     int tile = (batch <= 4 || FEW_REGISTERS) && w.type() == TensorType.Q4_0 ? 4 : 8;
     float[] sums = scratch.scores(tile * ROWS); // [tile, ROWS]
     float[] scales = scratch.input(RowBands.SCALES);
-    for (int b = 0; b < batch; b += tile) {
-      int n = Math.min(tile, batch - b);
+    for (int b = 0, n; b < batch; b += n) {
+      n = Math.min(tile, batch - b);
+      if (ROTATES && n <= dots(w)) {
+        n = dot(w, from, to, x, b * xStride, xStride, n, y, b * yStride, yStride, scratch);
+        continue;
+      }
       float[] input = columns(x, b * xStride, xStride, n, tile, w.cols(), scratch);
       for (int r = from; r < to; r += ROWS) {
         Arrays.fill(sums, 0, tile * ROWS, 0);
@@ -84,6 +84,38 @@ final class BandProducts {
         }
       }
     }
+  }
+
+  /**
+   * So many rows take less time one or two at a time than all at once, as they spare the scales.
+   */
+  private static int dots(Matrix w) {
+    return switch (w.type()) {
+      case Q4_0 -> 3;
+      case Q4_K -> 2;
+      default -> 1;
+    };
+  }
+
+  /** One or two rows; returns how many. */
+  private static int dot(
+      Matrix w,
+      int from,
+      int to,
+      float[] x,
+      int xAt,
+      int xStride,
+      int left,
+      float[] y,
+      int yAt,
+      int yStride,
+      Scratch scratch) {
+    if (left == 1 || w.type() != TensorType.Q4_0) {
+      BandDot.matvec(w, from, to, x, xAt, y, yAt, scratch);
+      return 1;
+    }
+    BandDot.pair(w, from, to, x, xAt, xStride, y, yAt, yStride, scratch);
+    return 2;
   }
 
   /** n rows of x as [cols, tile], the rest zero. */
