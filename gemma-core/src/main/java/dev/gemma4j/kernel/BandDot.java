@@ -29,8 +29,9 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
 /**
- * {@link RowBands} times one vector, where vectors {@linkplain RowBands#ROTATES rotate}: integers
- * are read as mantissas and summed, and the scales applied to the sums of a strip.
+ * {@link RowBands} times one vector, and Q4_0 times two, where vectors {@linkplain RowBands#ROTATES
+ * rotate}: integers are read as mantissas and summed, and the scales applied to the sums of a
+ * strip.
  */
 final class BandDot {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -59,8 +60,8 @@ final class BandDot {
   }
 
   /**
-   * Q4_0 times two vectors, xStride apart, which share what is unpacked. Each result is to the last
-   * bit what {@link #matvec} makes of its vector.
+   * Q4_0 times two vectors, xStride apart, which share what is unpacked; the sums are in {@link
+   * #matvec}'s order.
    */
   static void pair(
       Matrix m,

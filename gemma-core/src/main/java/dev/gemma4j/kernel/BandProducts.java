@@ -87,7 +87,8 @@ final class BandProducts {
   }
 
   /**
-   * So many rows take less time one or two at a time than all at once, as they spare the scales.
+   * So many rows that are left of a batch take less time one or two at a time than all at once:
+   * scales are applied to sums, not to weights.
    */
   private static int dots(Matrix w) {
     return switch (w.type()) {

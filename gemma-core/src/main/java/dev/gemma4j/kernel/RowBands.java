@@ -23,7 +23,7 @@ import jdk.incubator.vector.VectorOperators;
  * Q4_0, Q4_K and Q6_K with rows side by side: each lane of a vector works on a row of its own, so
  * that nothing is summed across lanes, the scales of many rows are applied at once, and the input
  * is broadcast from where it is. {@link BandDot} or {@link ShiftedBandDot} multiplies them with one
- * vector, {@link BandProducts} with a few.
+ * vector, {@link BandProducts} with a few, of which one or two are {@link BandDot}'s, too.
  *
  * <p>A band is two sets of LANES rows. It is stored in blocks of 256 columns, in the order in which
  * a product reads it, since only then memory is fetched ahead. A block is a head, the scales of its
