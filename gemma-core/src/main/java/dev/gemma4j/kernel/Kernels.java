@@ -56,7 +56,10 @@ public interface Kernels {
   /** {@code x += y}, {@code n} floats from {@code offset} in both. */
   void add(float[] x, float[] y, int offset, int n);
 
-  /** {@code gate = gelu_tanh(gate) * up}, {@code n} floats from {@code offset} in both. */
+  /**
+   * {@code gate = gelu_tanh(gate) * up}, {@code n} floats from {@code offset} in both; gelu is not
+   * nearer to 0 than gate e^-60.
+   */
   void geglu(float[] gate, float[] up, int offset, int n);
 
   /**
@@ -80,7 +83,10 @@ public interface Kernels {
       int stride,
       Scratch scratch);
 
-  /** {@code x = softmax(scale * x)}, {@code n} floats from {@code offset}; scale is positive. */
+  /**
+   * {@code x = softmax(scale * x)}, {@code n} floats from {@code offset}; scale is positive. What
+   * is below 1e-30 of the largest is 0.
+   */
   void softmax(float[] x, int offset, int n, float scale);
 
   /**

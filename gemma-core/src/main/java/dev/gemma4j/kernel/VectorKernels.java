@@ -3,9 +3,11 @@ package dev.gemma4j.kernel;
 import static dev.gemma4j.kernel.ScalarKernels.EXP_MAX;
 import static dev.gemma4j.kernel.ScalarKernels.EXP_MIN;
 import static dev.gemma4j.kernel.ScalarKernels.EXP_POLYNOMIAL;
+import static dev.gemma4j.kernel.ScalarKernels.GELU_END;
 import static dev.gemma4j.kernel.ScalarKernels.LN2_HIGH;
 import static dev.gemma4j.kernel.ScalarKernels.LN2_LOW;
 import static dev.gemma4j.kernel.ScalarKernels.LOG2E;
+import static dev.gemma4j.kernel.ScalarKernels.NOTHING;
 import static dev.gemma4j.kernel.ScalarKernels.ROUND;
 
 import dev.gemma4j.loader.TensorType;
@@ -138,7 +140,7 @@ final class VectorKernels implements Kernels {
     for (; i < F.loopBound(n); i += LANES) {
       FloatVector g = FloatVector.fromArray(F, gate, offset + i);
       FloatVector u = g.mul(g).mul(0.044715f).fma(g, g).mul(GELU_INNER);
-      g.div(exp(u.mul(-2)).add(1))
+      g.div(exp(u.mul(-2).min(GELU_END)).add(1))
           .mul(FloatVector.fromArray(F, up, offset + i))
           .intoArray(gate, offset + i);
     }
@@ -240,13 +242,14 @@ final class VectorKernels implements Kernels {
     }
     FloatVector sums = FloatVector.zero(F);
     for (int i = 0; i < bound; i += LANES) {
-      FloatVector e = exp(FloatVector.fromArray(F, x, offset + i).sub(max).mul(scale));
+      FloatVector e =
+          exp(FloatVector.fromArray(F, x, offset + i).sub(max).mul(scale)).sub(NOTHING).max(0);
       e.intoArray(x, offset + i);
       sums = sums.add(e);
     }
     float sum = sum(sums);
     for (int i = bound; i < n; i++) {
-      x[offset + i] = ScalarKernels.exp((x[offset + i] - max) * scale);
+      x[offset + i] = Math.max(ScalarKernels.exp((x[offset + i] - max) * scale) - NOTHING, 0);
       sum += x[offset + i];
     }
     for (int i = 0; i < bound; i += LANES) {

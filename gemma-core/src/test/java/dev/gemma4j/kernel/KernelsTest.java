@@ -247,6 +247,33 @@ class KernelsTest {
     }
   }
 
+  /** Some processors multiply subnormal numbers a hundred times slower. */
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void nothingIsSubnormal(Kernels kernels) {
+    int n = 37;
+    float[] scores = new float[n];
+    float[] gate = new float[n];
+    float[] up = new float[n];
+    for (int i = 0; i < n; i++) {
+      scores[i] = -5 * i;
+      gate[i] = -i;
+      up[i] = i % 2 == 0 ? 1 : -0.01f;
+    }
+    kernels.softmax(scores, 0, n, 1);
+    kernels.geglu(gate, up, 0, n);
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+      sum += scores[i];
+      assertThat((double) scores[i])
+          .isCloseTo(Math.exp(-5 * i) * (1 - Math.exp(-5)), within(1e-30 + 1e-6 * scores[i]));
+      assertThat(scores[i] == 0 || scores[i] >= Float.MIN_NORMAL).as("weight %d", i).isTrue();
+      assertThat(gate[i] == 0 || Math.abs(gate[i]) >= Float.MIN_NORMAL).as("gate %d", i).isTrue();
+    }
+    assertThat(sum).isCloseTo(1, within(1e-6));
+    assertThat(scores[n - 1]).isZero();
+  }
+
   @ParameterizedTest
   @MethodSource("kernels")
   void attention(Kernels kernels) {
