@@ -36,8 +36,8 @@ final class EarlyMatmul {
       // As Panel: from the first column to the last.
       ScalarMatmul.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
     } else if (batch > 1) {
-      // As SmallBatch: a lane for each column, of BF16 for each pair.
-      int run = type == TensorType.BF16 ? 2 : 1;
+      // As SmallBatch: a lane for each column, of 16-bit weights for each pair.
+      int run = SmallBatch.pairs(type) ? 2 : 1;
       matmul(w, from, to, x, xStride, batch, y, yStride, run * LANES, run, scratch);
     } else if (type == TensorType.BF16 || type == TensorType.F16) {
       // As VectorDot: a lane for the even ones of pairs, and one for the odd ones.

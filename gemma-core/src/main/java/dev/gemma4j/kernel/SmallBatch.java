@@ -52,10 +52,18 @@ final class SmallBatch {
 
   /** Whether a batch of such a matrix is multiplied here. */
   static boolean serves(Matrix w, int batch) {
-    int most = FEW_REGISTERS && w.type() == TensorType.Q8_0 ? 8 : 16;
-    return batch <= most
-        && (w.type() == TensorType.BF16 && w.cols() % (2 * LANES) == 0
-            || w.type() == TensorType.Q8_0 && VectorDot.BYTES_WIDEN && 2 * LANES <= 32);
+    return switch (w.type()) {
+      case BF16 -> batch <= 16 && w.cols() % (2 * LANES) == 0;
+      case F16 -> batch <= 8 && w.cols() % (2 * LANES) == 0;
+      case F32 -> batch <= (FEW_REGISTERS ? 8 : 16) && w.cols() % (2 * LANES) == 0;
+      case Q8_0 -> batch <= (FEW_REGISTERS ? 8 : 16) && VectorDot.BYTES_WIDEN && 2 * LANES <= 32;
+      default -> false;
+    };
+  }
+
+  /** Whether a lane has pairs of neighbours, the even one before the odd one. */
+  static boolean pairs(TensorType type) {
+    return type == TensorType.BF16 || type == TensorType.F16;
   }
 
   static void matmul(
@@ -70,22 +78,32 @@ final class SmallBatch {
       Scratch scratch) {
     int cols = w.cols();
     float[] sums = scratch.scores(ROWS * ROWS * LANES);
-    boolean brain = w.type() == TensorType.BF16;
-    MemorySegment input = input(x, xStride, cols, batch, brain, scratch);
     long bytes = (long) ROWS * cols * Float.BYTES;
+    int tiles = (batch + ROWS - 1) / ROWS;
+    MemorySegment input = scratch.aligned((tiles + 1) * bytes); // of x, and of weights decoded
+    arrange(x, xStride, cols, batch, pairs(w.type()), input);
     int quarter = (to - from) / ROWS;
     int turns = VectorDot.turns(from, to, ROWS);
-    int block = bytes <= NEAR ? TURNS : 1;
+    int block = bytes <= NEAR && w.type() != TensorType.F16 ? TURNS : 1;
     for (int first = 0; first < turns; first += block) {
       for (int b = 0; b < batch; b += ROWS) {
         long at = b / ROWS * bytes;
         for (int turn = first; turn < Math.min(turns, first + block); turn++) {
           int r = VectorDot.first(from, turn, quarter, ROWS);
           int d = turn < quarter ? quarter : 0;
-          if (brain) {
-            bf16(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
-          } else {
-            q8(w.data(), r * w.rowBytes(), d * w.rowBytes(), input, at, cols, sums);
+          long row = r * w.rowBytes();
+          long next = d * w.rowBytes();
+          switch (w.type()) {
+            case BF16 -> bf16(w.data(), row, next, input, at, cols, sums);
+            case Q8_0 -> q8(w.data(), row, next, input, at, cols, sums);
+            case F16 -> {
+              long decoded = tiles * bytes;
+              if (b == 0) {
+                f16(w.data(), row, next, cols, input, decoded);
+              }
+              f32(input, decoded, bytes / ROWS, input, at, cols, sums);
+            }
+            default -> f32(w.data(), row, next, input, at, cols, sums);
           }
           fold(sums, ROWS * ROWS);
           store(sums, Math.min(ROWS, batch - b), y, b * yStride + r, yStride, d);
@@ -108,10 +126,9 @@ final class SmallBatch {
    * For pairs, the even ones of 2 * LANES columns come before the odd ones, as {@link
    * VectorDot#splitPairs} has them.
    */
-  private static MemorySegment input(
-      float[] x, int xStride, int cols, int batch, boolean pairs, Scratch scratch) {
+  private static void arrange(
+      float[] x, int xStride, int cols, int batch, boolean pairs, MemorySegment input) {
     int padded = (batch + ROWS - 1) / ROWS * ROWS;
-    MemorySegment input = scratch.aligned((long) padded * cols * Float.BYTES);
     for (int b = 0; b < padded; b++) {
       long at = ((long) (b - b % ROWS) * cols + b % ROWS * LANES) * Float.BYTES;
       for (int k = 0; k < cols; k += 2 * LANES, at += 2 * ROWS * VECTOR) {
@@ -127,7 +144,6 @@ final class SmallBatch {
         odd.intoMemorySegment(input, at + ROWS * VECTOR, LE);
       }
     }
-    return input;
   }
 
   /**
@@ -145,6 +161,81 @@ final class SmallBatch {
         lower.selectFrom(a, b).add(upper.selectFrom(a, b)).intoArray(v, i * LANES);
       }
     }
+  }
+
+  /** Four rows as floats, the even ones of 2 * LANES columns before the odd ones. */
+  private static void f16(
+      MemorySegment w, long at, long next, int cols, MemorySegment out, long to) {
+    for (int j = 0; j < ROWS; j++, at += next, to += (long) cols * Float.BYTES) {
+      for (int i = 0; i < cols; i += 2 * LANES) {
+        IntVector pairs = IntVector.fromMemorySegment(I, w, at + 2L * i, LE);
+        VectorDot.half(pairs.lanewise(LSHL, 16)).intoMemorySegment(out, to + 4L * i, LE);
+        VectorDot.half(pairs).intoMemorySegment(out, to + 4L * i + VECTOR, LE);
+      }
+    }
+  }
+
+  private static void f32(
+      MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    FloatVector a0 = FloatVector.zero(F),
+        a1 = a0,
+        a2 = a0,
+        a3 = a0,
+        b0 = a0,
+        b1 = a0,
+        b2 = a0,
+        b3 = a0,
+        c0 = a0,
+        c1 = a0,
+        c2 = a0,
+        c3 = a0,
+        d0 = a0,
+        d1 = a0,
+        d2 = a0,
+        d3 = a0;
+    for (int i = 0; i < cols; i += LANES, at += VECTOR, xAt += ROWS * VECTOR) {
+      FloatVector a = FloatVector.fromMemorySegment(F, w, at, LE);
+      FloatVector b = FloatVector.fromMemorySegment(F, w, at + next, LE);
+      FloatVector c = FloatVector.fromMemorySegment(F, w, at + 2 * next, LE);
+      FloatVector d = FloatVector.fromMemorySegment(F, w, at + 3 * next, LE);
+      FloatVector z;
+      z = FloatVector.fromMemorySegment(F, x, xAt, LE);
+      a0 = a.fma(z, a0);
+      b0 = b.fma(z, b0);
+      c0 = c.fma(z, c0);
+      d0 = d.fma(z, d0);
+      z = FloatVector.fromMemorySegment(F, x, xAt + VECTOR, LE);
+      a1 = a.fma(z, a1);
+      b1 = b.fma(z, b1);
+      c1 = c.fma(z, c1);
+      d1 = d.fma(z, d1);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 2L * VECTOR, LE);
+      a2 = a.fma(z, a2);
+      b2 = b.fma(z, b2);
+      c2 = c.fma(z, c2);
+      d2 = d.fma(z, d2);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 3L * VECTOR, LE);
+      a3 = a.fma(z, a3);
+      b3 = b.fma(z, b3);
+      c3 = c.fma(z, c3);
+      d3 = d.fma(z, d3);
+    }
+    a0.intoArray(sums, 0 * LANES);
+    a1.intoArray(sums, 1 * LANES);
+    a2.intoArray(sums, 2 * LANES);
+    a3.intoArray(sums, 3 * LANES);
+    b0.intoArray(sums, 4 * LANES);
+    b1.intoArray(sums, 5 * LANES);
+    b2.intoArray(sums, 6 * LANES);
+    b3.intoArray(sums, 7 * LANES);
+    c0.intoArray(sums, 8 * LANES);
+    c1.intoArray(sums, 9 * LANES);
+    c2.intoArray(sums, 10 * LANES);
+    c3.intoArray(sums, 11 * LANES);
+    d0.intoArray(sums, 12 * LANES);
+    d1.intoArray(sums, 13 * LANES);
+    d2.intoArray(sums, 14 * LANES);
+    d3.intoArray(sums, 15 * LANES);
   }
 
   private static void bf16(
