@@ -29,9 +29,12 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
 /**
- * {@link RowBands} times one vector, and Q4_0 times two, where vectors {@linkplain RowBands#ROTATES
- * rotate}: integers are read as mantissas and summed, and the scales applied to the sums of a
- * strip.
+ * {@link RowBands} times one vector, and Q4_0 times two or four, where vectors {@linkplain
+ * RowBands#ROTATES rotate}: integers are read as mantissas and summed, and the scales applied to
+ * the sums of a strip.
+ *
+ * <p>Written out for each number of bands and vectors: C2 does not inline helpers that take vectors
+ * into methods with so many, and each call would make objects of them, which is ten times slower.
  */
 final class BandDot {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -92,6 +95,36 @@ final class BandDot {
       copy(sums, 1 * ROWS, 16, y, yAt + r + d, Math.min(ROWS, to - r - d));
       copy(sums, 2 * ROWS, 16, y, yAt + yStride + r, Math.min(ROWS, to - r));
       copy(sums, 3 * ROWS, 16, y, yAt + yStride + r + d, Math.min(ROWS, to - r - d));
+    }
+  }
+
+  /** The same for four. */
+  static void four(
+      Matrix m,
+      int from,
+      int to,
+      float[] x,
+      int xAt,
+      int xStride,
+      float[] y,
+      int yAt,
+      int yStride,
+      Scratch scratch) {
+    int strips = m.cols() / STRIP;
+    float[] offsets = scratch.input(8 * strips);
+    for (int b = 0; b < 4; b++) {
+      offsets(m, x, xAt + b * xStride, offsets, 2 * b * strips);
+    }
+    float[] sums = scratch.scores(4 * ROWS); // [4, ROWS]
+    int bands = (to - from + ROWS - 1) / ROWS;
+    for (int turn = 0; turn < bands; turn++) {
+      int r = from + VectorDot.first(0, turn, bands, 1) * ROWS;
+      Arrays.fill(sums, 0, 4 * ROWS, 0);
+      long at = RowBands.stripAt(m, r, 0);
+      bandFourTimes(m.data(), at, strips, x, xAt, xStride, offsets, sums);
+      for (int b = 0; b < 4; b++) {
+        copy(sums, b * ROWS, 16, y, yAt + b * yStride + r, Math.min(ROWS, to - r));
+      }
     }
   }
 
@@ -474,6 +507,108 @@ final class BandDot {
       dOdd0.fma(sixteen, dEven0).fma(dScale, d0).intoArray(y, 3 * LANES);
       FloatVector d1 = FloatVector.fromArray(F, y, 7 * LANES);
       dOdd1.fma(sixteen, dEven1).fma(dScale, d1).intoArray(y, 7 * LANES);
+    }
+  }
+
+  /**
+   * A band of Q4_0 times four vectors, {@code stride} floats apart. What they add up to stays in
+   * memory, as in fourBands.
+   */
+  private static void bandFourTimes(
+      MemorySegment w,
+      long at,
+      int strips,
+      float[] x,
+      int i,
+      int stride,
+      float[] offsets,
+      float[] y) {
+    IntVector nibble = IntVector.broadcast(I, NIBBLE);
+    IntVector lower = IntVector.broadcast(I, LOWER);
+    IntVector one = IntVector.broadcast(I, ONE);
+    IntVector halfBits = IntVector.broadcast(I, HALF_BITS);
+    FloatVector rebias = FloatVector.broadcast(F, HALF_REBIAS);
+    FloatVector sixteen = FloatVector.broadcast(F, 16);
+    for (int s = 0; s < strips; s++, at += FOUR) {
+      FloatVector even0 = FloatVector.broadcast(F, offsets[2 * s]);
+      FloatVector odd0 = FloatVector.broadcast(F, offsets[2 * s + 1]);
+      FloatVector even1 = FloatVector.broadcast(F, offsets[2 * (strips + s)]);
+      FloatVector odd1 = FloatVector.broadcast(F, offsets[2 * (strips + s) + 1]);
+      FloatVector even2 = FloatVector.broadcast(F, offsets[2 * (2 * strips + s)]);
+      FloatVector odd2 = FloatVector.broadcast(F, offsets[2 * (2 * strips + s) + 1]);
+      FloatVector even3 = FloatVector.broadcast(F, offsets[2 * (3 * strips + s)]);
+      FloatVector odd3 = FloatVector.broadcast(F, offsets[2 * (3 * strips + s) + 1]);
+      FloatVector aEven0 = even0, aOdd0 = odd0;
+      FloatVector aEven1 = even1, aOdd1 = odd1;
+      FloatVector aEven2 = even2, aOdd2 = odd2;
+      FloatVector aEven3 = even3, aOdd3 = odd3;
+      FloatVector bEven0 = even0, bOdd0 = odd0;
+      FloatVector bEven1 = even1, bOdd1 = odd1;
+      FloatVector bEven2 = even2, bOdd2 = odd2;
+      FloatVector bEven3 = even3, bOdd3 = odd3;
+      for (long p = at; p != at + 4 * STEP; p += STEP) {
+        IntVector aQ = IntVector.fromMemorySegment(I, w, p + 0 * VECTOR, LE);
+        IntVector bQ = IntVector.fromMemorySegment(I, w, p + 1 * VECTOR, LE);
+        for (int k = 0; k < 4; k++, i += 2) {
+          even0 = FloatVector.broadcast(F, x[i]);
+          odd0 = FloatVector.broadcast(F, x[i + 1]);
+          even1 = FloatVector.broadcast(F, x[i + stride]);
+          odd1 = FloatVector.broadcast(F, x[i + stride + 1]);
+          even2 = FloatVector.broadcast(F, x[i + 2 * stride]);
+          odd2 = FloatVector.broadcast(F, x[i + 2 * stride + 1]);
+          even3 = FloatVector.broadcast(F, x[i + 3 * stride]);
+          odd3 = FloatVector.broadcast(F, x[i + 3 * stride + 1]);
+          FloatVector q;
+          q = aQ.and(nibble).or(one).reinterpretAsFloats();
+          aEven0 = q.fma(even0, aEven0);
+          aEven1 = q.fma(even1, aEven1);
+          aEven2 = q.fma(even2, aEven2);
+          aEven3 = q.fma(even3, aEven3);
+          q = aQ.and(lower).or(one).reinterpretAsFloats();
+          aOdd0 = q.fma(odd0, aOdd0);
+          aOdd1 = q.fma(odd1, aOdd1);
+          aOdd2 = q.fma(odd2, aOdd2);
+          aOdd3 = q.fma(odd3, aOdd3);
+          aQ = aQ.lanewise(ROL, 8);
+          q = bQ.and(nibble).or(one).reinterpretAsFloats();
+          bEven0 = q.fma(even0, bEven0);
+          bEven1 = q.fma(even1, bEven1);
+          bEven2 = q.fma(even2, bEven2);
+          bEven3 = q.fma(even3, bEven3);
+          q = bQ.and(lower).or(one).reinterpretAsFloats();
+          bOdd0 = q.fma(odd0, bOdd0);
+          bOdd1 = q.fma(odd1, bOdd1);
+          bOdd2 = q.fma(odd2, bOdd2);
+          bOdd3 = q.fma(odd3, bOdd3);
+          bQ = bQ.lanewise(ROL, 8);
+        }
+      }
+      IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
+      FloatVector aScale =
+          scales
+              .lanewise(LSHL, 16)
+              .lanewise(ASHR, 3)
+              .and(halfBits)
+              .reinterpretAsFloats()
+              .mul(rebias);
+      FloatVector bScale = scales.lanewise(ASHR, 3).and(halfBits).reinterpretAsFloats().mul(rebias);
+      FloatVector sum;
+      sum = FloatVector.fromArray(F, y, 0 * LANES);
+      aOdd0.fma(sixteen, aEven0).fma(aScale, sum).intoArray(y, 0 * LANES);
+      sum = FloatVector.fromArray(F, y, 1 * LANES);
+      bOdd0.fma(sixteen, bEven0).fma(bScale, sum).intoArray(y, 1 * LANES);
+      sum = FloatVector.fromArray(F, y, 2 * LANES);
+      aOdd1.fma(sixteen, aEven1).fma(aScale, sum).intoArray(y, 2 * LANES);
+      sum = FloatVector.fromArray(F, y, 3 * LANES);
+      bOdd1.fma(sixteen, bEven1).fma(bScale, sum).intoArray(y, 3 * LANES);
+      sum = FloatVector.fromArray(F, y, 4 * LANES);
+      aOdd2.fma(sixteen, aEven2).fma(aScale, sum).intoArray(y, 4 * LANES);
+      sum = FloatVector.fromArray(F, y, 5 * LANES);
+      bOdd2.fma(sixteen, bEven2).fma(bScale, sum).intoArray(y, 5 * LANES);
+      sum = FloatVector.fromArray(F, y, 6 * LANES);
+      aOdd3.fma(sixteen, aEven3).fma(aScale, sum).intoArray(y, 6 * LANES);
+      sum = FloatVector.fromArray(F, y, 7 * LANES);
+      bOdd3.fma(sixteen, bEven3).fma(bScale, sum).intoArray(y, 7 * LANES);
     }
   }
 

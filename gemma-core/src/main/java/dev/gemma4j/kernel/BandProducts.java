@@ -60,17 +60,13 @@ final class BandProducts {
       float[] y,
       int yStride,
       Scratch scratch) {
-    if (batch == 1 && !ROTATES) {
-      ShiftedBandDot.matvec(w, from, to, x, y, scratch);
-      return;
-    }
     // Rows of the batch that one pass over a band serves.
     int tile = (batch <= 4 || FEW_REGISTERS) && w.type() == TensorType.Q4_0 ? 4 : 8;
     float[] sums = scratch.scores(tile * ROWS); // [tile, ROWS]
     float[] scales = scratch.input(RowBands.SCALES);
     for (int b = 0, n; b < batch; b += n) {
       n = Math.min(tile, batch - b);
-      if (ROTATES && n <= dots(w)) {
+      if (n <= dots(w)) {
         n = dot(w, from, to, x, b * xStride, xStride, n, y, b * yStride, yStride, scratch);
         continue;
       }
@@ -87,18 +83,21 @@ final class BandProducts {
   }
 
   /**
-   * So many rows that are left of a batch take less time one or two at a time than all at once:
+   * So many rows that are left of a batch take less time by one, two or four than all in a tile:
    * scales are applied to sums, not to weights.
    */
   private static int dots(Matrix w) {
+    if (!ROTATES) {
+      return 1;
+    }
     return switch (w.type()) {
-      case Q4_0 -> 3;
+      case Q4_0 -> 6;
       case Q4_K -> 2;
       default -> 1;
     };
   }
 
-  /** One or two rows; returns how many. */
+  /** One, two or four rows; returns how many. */
   private static int dot(
       Matrix w,
       int from,
@@ -111,9 +110,17 @@ final class BandProducts {
       int yAt,
       int yStride,
       Scratch scratch) {
+    if (!ROTATES) {
+      ShiftedBandDot.matvec(w, from, to, x, xAt, y, yAt, scratch);
+      return 1;
+    }
     if (left == 1 || w.type() != TensorType.Q4_0) {
       BandDot.matvec(w, from, to, x, xAt, y, yAt, scratch);
       return 1;
+    }
+    if (left >= 4) {
+      BandDot.four(w, from, to, x, xAt, xStride, y, yAt, yStride, scratch);
+      return 4;
     }
     BandDot.pair(w, from, to, x, xAt, xStride, y, yAt, yStride, scratch);
     return 2;

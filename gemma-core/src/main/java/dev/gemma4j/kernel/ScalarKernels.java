@@ -180,7 +180,7 @@ final class ScalarKernels implements Kernels {
       max = Math.max(max, x[i]);
     }
     for (int i = offset; i < offset + n; i++) {
-      x[i] = Math.max(exp((x[i] - max) * scale) - NOTHING, 0);
+      x[i] = weight((x[i] - max) * scale);
     }
     int whole = n / lanes * lanes;
     float sum = sum(x, offset, whole, 0, 1);
@@ -235,6 +235,11 @@ final class ScalarKernels implements Kernels {
    * hundred times slower.
    */
   static final float NOTHING = 1e-30f;
+
+  /** A softmax's weight before it is divided by their sum. */
+  static float weight(float x) {
+    return Math.max(exp(x) - NOTHING, 0);
+  }
 
   /**
    * Where gelu's exponential ends: g e^-60 is nothing beside other activations, and yet large

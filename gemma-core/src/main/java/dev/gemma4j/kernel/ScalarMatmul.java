@@ -9,8 +9,9 @@ import java.util.Arrays;
 /**
  * Matrix products in loops that C2 of JDK 25 vectorises: each element on its own, as it does not
  * reorder a sum of floats; all arrays that hold floats indexed alike, as it does not know otherwise
- * that what is stored is not read again; and hundreds of elements long. So what such a loop reads
- * is copied into arrays of its own first, which costs less than it gains.
+ * that what is stored is not read again; and hundreds of elements long. So floats that such a loop
+ * reads are copied into arrays of their own first, which costs less than it gains; shorts and ints
+ * are read where they lie.
  */
 final class ScalarMatmul {
   /** Columns of a row that are decoded at once; a multiple of every type's block. */
@@ -52,15 +53,13 @@ final class ScalarMatmul {
     }
     float[] row = input[chunks];
     float[] sums = input[chunks + 1];
-    short[] halves = scratch.shorts(CHUNK);
     for (int r = from; r < to; r++) {
       Arrays.fill(sums, 0, CHUNK, 0);
       for (int c = 0; c < chunks; c++) {
         int n = Math.min(CHUNK, cols - c * CHUNK);
         long first = (long) r * cols + c * CHUNK;
         if (w.type() == TensorType.F16) {
-          MemorySegment.copy(w.data(), SHORT, 2 * first, halves, 0, n);
-          addHalves(halves, input[c], sums, n);
+          addHalves(w.data(), 2 * first, input[c], sums, n);
         } else {
           w.type().dequantize(w.data(), first, row, 0, n);
           addProducts(row, input[c], sums, n);
@@ -72,7 +71,8 @@ final class ScalarMatmul {
 
   /**
    * The same for BF16, pair by pair. C2 vectorises neither the widening of a short nor {@link
-   * Float#intBitsToFloat}; it does shift and mask ints, and bits can be copied.
+   * Float#intBitsToFloat}; it does shift and mask ints, and an array of floats can be written as
+   * ints.
    */
   private static void brain(Matrix w, int from, int to, float[] x, float[] y, Scratch scratch) {
     int cols = w.cols();
@@ -87,38 +87,36 @@ final class ScalarMatmul {
     }
     float[] even = input[2 * chunks];
     float[] odd = input[2 * chunks + 1];
+    MemorySegment evenBits = MemorySegment.ofArray(even);
+    MemorySegment oddBits = MemorySegment.ofArray(odd);
     float[] sums = input[2 * chunks + 2];
-    int[] pairs = scratch.ints(PAIRS);
-    int[] bits = scratch.bits(PAIRS);
     for (int r = from; r < to; r++) {
       Arrays.fill(sums, 0, PAIRS, 0);
       for (int c = 0; c < chunks; c++) {
         int n = Math.min(2 * PAIRS, cols - 2 * c * PAIRS);
         long at = r * w.rowBytes() + 4L * c * PAIRS;
-        MemorySegment.copy(w.data(), INT, at, pairs, 0, n / 2);
+        shift(w.data(), at, evenBits, n / 2);
+        mask(w.data(), at, oddBits, n / 2);
         if (n % 2 != 0) {
-          pairs[n / 2] = Short.toUnsignedInt(w.data().get(SHORT, at + 2L * (n - 1)));
+          short last = w.data().get(SHORT, at + 2L * (n - 1));
+          even[n / 2] = Float.intBitsToFloat(last << 16);
+          odd[n / 2] = 0;
         }
-        n = (n + 1) / 2;
-        shift(pairs, bits, n);
-        MemorySegment.copy(scratch.bitSegment(), ValueLayout.JAVA_FLOAT, 0, even, 0, n);
-        mask(pairs, bits, n);
-        MemorySegment.copy(scratch.bitSegment(), ValueLayout.JAVA_FLOAT, 0, odd, 0, n);
-        addProducts(even, input[2 * c], odd, input[2 * c + 1], sums, n);
+        addProducts(even, input[2 * c], odd, input[2 * c + 1], sums, (n + 1) / 2);
       }
       y[r] = sum(sums, PAIRS);
     }
   }
 
-  private static void shift(int[] pairs, int[] bits, int n) {
+  private static void shift(MemorySegment pairs, long at, MemorySegment bits, int n) {
     for (int i = 0; i < n; i++) {
-      bits[i] = pairs[i] << 16;
+      bits.set(ValueLayout.JAVA_INT_UNALIGNED, 4L * i, pairs.get(INT, at + 4L * i) << 16);
     }
   }
 
-  private static void mask(int[] pairs, int[] bits, int n) {
+  private static void mask(MemorySegment pairs, long at, MemorySegment bits, int n) {
     for (int i = 0; i < n; i++) {
-      bits[i] = pairs[i] & 0xffff0000;
+      bits.set(ValueLayout.JAVA_INT_UNALIGNED, 4L * i, pairs.get(INT, at + 4L * i) & 0xffff0000);
     }
   }
 
@@ -134,9 +132,9 @@ final class ScalarMatmul {
     }
   }
 
-  private static void addHalves(short[] a, float[] b, float[] sums, int n) {
+  private static void addHalves(MemorySegment w, long at, float[] x, float[] sums, int n) {
     for (int i = 0; i < n; i++) {
-      sums[i] = Math.fma(Float.float16ToFloat(a[i]), b[i], sums[i]);
+      sums[i] = Math.fma(Float.float16ToFloat(w.get(SHORT, at + 2L * i)), x[i], sums[i]);
     }
   }
 

@@ -15,7 +15,6 @@ public final class Scratch {
   private int[] ints = new int[0];
   private int[] bits = new int[0];
   private int kept;
-  private MemorySegment bitSegment = MemorySegment.NULL;
   private MemorySegment aligned = MemorySegment.NULL;
 
   /** At least {@code size} floats for dequantised weights or a permuted input. */
@@ -85,18 +84,12 @@ public final class Scratch {
     return ints;
   }
 
-  /** At least {@code size} ints for the bits of floats, or more weights. */
+  /** At least {@code size} ints for the order of columns, or more weights. */
   int[] bits(int size) {
     if (bits.length < size) {
       bits = new int[size];
-      bitSegment = MemorySegment.ofArray(bits);
     }
     return bits;
-  }
-
-  /** The array of {@link #bits}. */
-  MemorySegment bitSegment() {
-    return bitSegment;
   }
 
   /** Stores what was only read to have it in the caches, so that the JIT compiler must read it. */

@@ -37,10 +37,11 @@ final class ShiftedBandDot {
   private ShiftedBandDot() {}
 
   /** Two bands at a time, from the halves of all: a core reads two places faster than one. */
-  static void matvec(Matrix m, int from, int to, float[] x, float[] y, Scratch scratch) {
+  static void matvec(
+      Matrix m, int from, int to, float[] x, int xAt, float[] y, int yAt, Scratch scratch) {
     int strips = m.cols() / STRIP;
-    float[] input = arrange(m, x, scratch);
-    float[] starts = starts(m, x, scratch);
+    float[] input = arrange(m, x, xAt, scratch);
+    float[] starts = starts(m, x, xAt, scratch);
     float[][] rows = scratch.rows(4, RowBands.SCALES); // two bands' scales, products, sums
     float[] sums = rows[3];
     int bands = (to - from + ROWS - 1) / ROWS;
@@ -52,8 +53,8 @@ final class ShiftedBandDot {
       for (int s = 0; s < strips; s += STRIPS) {
         addBlock(m, r, other, s, input, starts, rows, sums);
       }
-      System.arraycopy(sums, 0, y, r, Math.min(ROWS, to - r));
-      System.arraycopy(sums, ROWS, y, other, Math.min(ROWS, to - other));
+      System.arraycopy(sums, 0, y, yAt + r, Math.min(ROWS, to - r));
+      System.arraycopy(sums, ROWS, y, yAt + other, Math.min(ROWS, to - other));
     }
   }
 
@@ -92,18 +93,18 @@ final class ShiftedBandDot {
   }
 
   /** x as nibbles want it, odd columns divided by 16, and then as the pairs of bits of Q6_K do. */
-  private static float[] arrange(Matrix m, float[] x, Scratch scratch) {
+  private static float[] arrange(Matrix m, float[] x, int xAt, Scratch scratch) {
     int cols = m.cols();
     boolean six = m.type() == TensorType.Q6_K;
     float[] out = scratch.panel(six ? 2 * cols : cols);
     for (int i = 0; i < cols; i += 2) {
-      out[i] = x[i];
-      out[i + 1] = x[i + 1] / 16;
+      out[i] = x[xAt + i];
+      out[i + 1] = x[xAt + i + 1] / 16;
     }
     if (six) {
       for (int i = 0; i < cols; i += 2) {
-        out[cols + i] = x[i] * 16;
-        out[cols + i + 1] = x[i + 1] * 4;
+        out[cols + i] = x[xAt + i] * 16;
+        out[cols + i + 1] = x[xAt + i + 1] * 4;
       }
     }
     return out;
@@ -113,14 +114,14 @@ final class ShiftedBandDot {
    * What the products of each scale's columns begin with, as Q4_0 means q - 8 and Q6_K q - 32, and
    * then the sums of x over them, for the minimum that Q4_K adds to each weight.
    */
-  private static float[] starts(Matrix m, float[] x, Scratch scratch) {
+  private static float[] starts(Matrix m, float[] x, int xAt, Scratch scratch) {
     int length = m.type() == TensorType.Q6_K ? STRIP / 2 : STRIP;
     float zero = m.type() == TensorType.Q4_0 ? -8 : m.type() == TensorType.Q4_K ? 0 : -32;
     int n = m.cols() / length;
     float[] starts = scratch.input(2 * n);
     for (int s = 0; s < n; s++) {
       float even = 0, odd = 0;
-      for (int i = s * length; i < (s + 1) * length; i += 2) {
+      for (int i = xAt + s * length; i < xAt + (s + 1) * length; i += 2) {
         even += x[i];
         odd += x[i + 1];
       }

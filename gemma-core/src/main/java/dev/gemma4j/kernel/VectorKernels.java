@@ -249,7 +249,7 @@ final class VectorKernels implements Kernels {
     }
     float sum = sum(sums);
     for (int i = bound; i < n; i++) {
-      x[offset + i] = Math.max(ScalarKernels.exp((x[offset + i] - max) * scale) - NOTHING, 0);
+      x[offset + i] = ScalarKernels.weight((x[offset + i] - max) * scale);
       sum += x[offset + i];
     }
     for (int i = 0; i < bound; i += LANES) {

@@ -114,7 +114,7 @@ class KernelsTest {
           Matrix w = kernels.pack(stored, arena, ONE);
           float[] decoded = new float[rows * cols];
           type.dequantize(stored.data(), 0, decoded, 0, decoded.length);
-          for (int batch : new int[] {1, 2, 3, 4, 5, 9, 67}) {
+          for (int batch : new int[] {1, 2, 3, 4, 5, 7, 12, 67}) {
             int xStride = cols + 3;
             float[] x = floats(batch * xStride);
             for (int b = 0; b < batch; b++) {
