@@ -48,7 +48,7 @@ final class KvVectors {
             FloatVector scale = FloatVector.fromMemorySegment(F, page, at, LE);
             for (int d = b * KvLayout.BLOCK; d < end; d++) {
               long i = (long) d * pageSize + p;
-              VectorDot.bytes(page, layout.keys() + i)
+              VectorDot.floats(page, layout.keys() + i)
                   .mul(scale)
                   .intoMemorySegment(target, 4 * i, LE);
             }
@@ -72,7 +72,7 @@ final class KvVectors {
         for (int p = 0; p < n; p++) {
           float scale = page.get(KvLayout.FLOAT, scales + 4L * p);
           for (int i = p * KvLayout.BLOCK; i < (p + 1) * KvLayout.BLOCK; i += LANES) {
-            VectorDot.bytes(page, layout.values() + first + i)
+            VectorDot.floats(page, layout.values() + first + i)
                 .mul(scale)
                 .intoMemorySegment(target, 4L * i, LE);
           }

@@ -166,6 +166,7 @@ final class SmallBatch {
   /** Four rows as floats, the even ones of 2 * LANES columns before the odd ones. */
   private static void f16(
       MemorySegment w, long at, long next, int cols, MemorySegment out, long to) {
+    VectorDot.faultsThrow(w, at);
     for (int j = 0; j < ROWS; j++, at += next, to += (long) cols * Float.BYTES) {
       for (int i = 0; i < cols; i += 2 * LANES) {
         IntVector pairs = IntVector.fromMemorySegment(I, w, at + 2L * i, LE);
@@ -177,6 +178,7 @@ final class SmallBatch {
 
   private static void f32(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    VectorDot.faultsThrow(w, at);
     FloatVector a0 = FloatVector.zero(F),
         a1 = a0,
         a2 = a0,
@@ -240,6 +242,7 @@ final class SmallBatch {
 
   private static void bf16(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    VectorDot.faultsThrow(w, at);
     FloatVector a0 = FloatVector.zero(F),
         a1 = a0,
         a2 = a0,

@@ -132,6 +132,7 @@ final class VectorDot {
     int cols = m.cols();
     long step = d * m.rowBytes();
     long at = r * m.rowBytes();
+    faultsThrow(w, at);
     FloatVector s0 = FloatVector.zero(F), s1 = s0, s2 = s0, s3 = s0;
     int i = 0;
     for (; i + LANES <= cols; i += LANES, at += F.vectorByteSize()) {
@@ -183,6 +184,7 @@ final class VectorDot {
     int cols = m.cols();
     long step = d * m.rowBytes();
     long at = r * m.rowBytes();
+    faultsThrow(w, at);
     FloatVector even0 = FloatVector.zero(F), even1 = even0, even2 = even0, even3 = even0;
     FloatVector odd0 = even0, odd1 = even0, odd2 = even0, odd3 = even0;
     int i = 0;
@@ -216,6 +218,7 @@ final class VectorDot {
     int cols = m.cols();
     long step = d * m.rowBytes();
     long at = r * m.rowBytes();
+    faultsThrow(w, at);
     FloatVector even0 = FloatVector.zero(F), even1 = even0, odd0 = even0, odd1 = even0;
     int i = 0;
     for (; i + 2 * LANES <= cols; i += 2 * LANES, at += I.vectorByteSize()) {
@@ -246,6 +249,15 @@ final class VectorDot {
     }
   }
 
+  /**
+   * An ordinary read, for methods whose others are all of vectors: HotSpot makes an {@link
+   * InternalError} of a fault, as when a mapped file was shortened, only in methods that have one.
+   * Elsewhere the process ends.
+   */
+  static void faultsThrow(MemorySegment w, long at) {
+    w.get(ValueLayout.JAVA_BYTE, at);
+  }
+
   /** One weight of a type without blocks. */
   static float weight(Matrix m, int row, int column) {
     long at = row * m.rowBytes() + m.type().byteSize(column);
@@ -262,10 +274,14 @@ final class VectorDot {
   }
 
   /** Halves as floats. */
-  static FloatVector halves(MemorySegment w, long at) {
-    IntVector half =
-        (IntVector) ShortVector.fromMemorySegment(S, w, at, LE).convertShape(S2I, I, 0);
+  static FloatVector halves(ShortVector halves) {
+    IntVector half = (IntVector) halves.convertShape(S2I, I, 0);
     return half.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
+  }
+
+  /** Those that lie there; not in a file, see {@link #faultsThrow}. */
+  static FloatVector halves(MemorySegment memory, long at) {
+    return halves(ShortVector.fromMemorySegment(S, memory, at, LE));
   }
 
   private static void q8Rows(Matrix m, int r, int d, float[] x, float[] y, float[] sums) {
@@ -289,10 +305,18 @@ final class VectorDot {
         FloatVector a = FloatVector.fromArray(F, x, 32 * i + j);
         FloatVector b = FloatVector.fromArray(F, x, 32 * i + j + LANES);
         long q = p + j;
-        s0 = bytes(w, at + q + LANES).fma(b, bytes(w, at + q).mul(a)).fma(scale0, s0);
-        s1 = bytes(w, at1 + q + LANES).fma(b, bytes(w, at1 + q).mul(a)).fma(scale1, s1);
-        s2 = bytes(w, at2 + q + LANES).fma(b, bytes(w, at2 + q).mul(a)).fma(scale2, s2);
-        s3 = bytes(w, at3 + q + LANES).fma(b, bytes(w, at3 + q).mul(a)).fma(scale3, s3);
+        ByteVector c0 = ByteVector.fromMemorySegment(B, w, at + q, LE);
+        ByteVector d0 = ByteVector.fromMemorySegment(B, w, at + q + LANES, LE);
+        s0 = floats(d0).fma(b, floats(c0).mul(a)).fma(scale0, s0);
+        ByteVector c1 = ByteVector.fromMemorySegment(B, w, at1 + q, LE);
+        ByteVector d1 = ByteVector.fromMemorySegment(B, w, at1 + q + LANES, LE);
+        s1 = floats(d1).fma(b, floats(c1).mul(a)).fma(scale1, s1);
+        ByteVector c2 = ByteVector.fromMemorySegment(B, w, at2 + q, LE);
+        ByteVector d2 = ByteVector.fromMemorySegment(B, w, at2 + q + LANES, LE);
+        s2 = floats(d2).fma(b, floats(c2).mul(a)).fma(scale2, s2);
+        ByteVector c3 = ByteVector.fromMemorySegment(B, w, at3 + q, LE);
+        ByteVector d3 = ByteVector.fromMemorySegment(B, w, at3 + q + LANES, LE);
+        s3 = floats(d3).fma(b, floats(c3).mul(a)).fma(scale3, s3);
       }
     }
     s0.intoArray(sums, 0 * LANES);
@@ -344,7 +368,13 @@ final class VectorDot {
     return FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at)));
   }
 
-  static FloatVector bytes(MemorySegment w, long at) {
-    return (FloatVector) ByteVector.fromMemorySegment(B, w, at, LE).convertShape(B2F, F, 0);
+  /** Bytes as floats. */
+  static FloatVector floats(ByteVector bytes) {
+    return (FloatVector) bytes.convertShape(B2F, F, 0);
+  }
+
+  /** Those that lie there; not in a file, see {@link #faultsThrow}. */
+  static FloatVector floats(MemorySegment memory, long at) {
+    return floats(ByteVector.fromMemorySegment(B, memory, at, LE));
   }
 }

@@ -10,6 +10,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
@@ -294,6 +295,7 @@ final class VectorMatmul {
   private static void decode(Matrix w, int row, int k, int n, float[] out, int at) {
     MemorySegment data = w.data();
     long start = row * w.rowBytes() + w.type().byteSize(k);
+    VectorDot.faultsThrow(data, start);
     if (w.type() == TensorType.BF16) {
       int i = 0;
       for (; i < F.loopBound(n); i += LANES) {
@@ -310,7 +312,8 @@ final class VectorMatmul {
     } else if (w.type() == TensorType.F16) {
       int i = 0;
       for (; i < F.loopBound(n); i += LANES) {
-        VectorDot.halves(data, start + 2L * i).intoArray(out, at + i);
+        ShortVector halves = ShortVector.fromMemorySegment(S, data, start + 2L * i, LE);
+        VectorDot.halves(halves).intoArray(out, at + i);
       }
       for (; i < n; i++) {
         out[at + i] = VectorDot.weight(w, row, k + i);
@@ -319,7 +322,8 @@ final class VectorMatmul {
       for (int i = 0; i < n; i += 32, start += 34) {
         float scale = Float.float16ToFloat(data.get(SHORT, start));
         for (int j = 0; j < 32; j += LANES) {
-          VectorDot.bytes(data, start + 2 + j).mul(scale).intoArray(out, at + i + j);
+          ByteVector bytes = ByteVector.fromMemorySegment(VectorDot.B, data, start + 2 + j, LE);
+          VectorDot.floats(bytes).mul(scale).intoArray(out, at + i + j);
         }
       }
     } else {
