@@ -95,11 +95,11 @@ final class ChatCommand extends Command {
     }
   }
 
-  private int answer(Gemma gemma, Chat chat, String text) {
+  private int answer(Gemma gemma, Chat chat, String text) throws IOException {
     try (TokenStream stream = chat.stream(text)) {
       int status = print(stream);
       io.out().println();
-      io.out().flush();
+      io.flush();
       io.err().print(GenerateOptions.table(stream.result(), gemma.tokenizer()));
       io.err().flush();
       return status;

@@ -63,10 +63,10 @@ abstract class Command implements Callable<Integer> {
   }
 
   /** Prints tokens as they come; the exit status. */
-  int print(TokenStream stream) {
+  int print(TokenStream stream) throws IOException {
     for (Token token : stream) {
       io.out().print(token.text());
-      io.out().flush();
+      io.flush();
     }
     return status(stream.result());
   }

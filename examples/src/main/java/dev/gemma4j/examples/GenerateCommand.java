@@ -74,14 +74,14 @@ final class GenerateCommand extends Command {
       }
       if (!options.raw) {
         io.out().print(text);
-        io.out().flush();
+        io.flush();
       }
       try (TokenStream stream = gemma.stream(Prompt.of(text), chosen)) {
         int status = print(stream);
         if (!options.raw) {
           io.out().println();
         }
-        io.out().flush();
+        io.flush();
         io.err().print(GenerateOptions.table(stream.result(), gemma.tokenizer()));
         io.err().flush();
         return status;

@@ -1,8 +1,11 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.ContextLengthException;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
@@ -20,6 +23,7 @@ import picocli.CommandLine.Spec;
 public final class Main implements Runnable {
   private static final int BAD_INPUT = 1;
   private static final int WRONG_USAGE = 2;
+  private static final int PIPE_CLOSED = 141; // as of a tool that SIGPIPE ends: 128 + 13
   private static final long GRACE_MILLIS = 1000;
 
   @Spec private @Nullable CommandSpec spec;
@@ -56,7 +60,9 @@ public final class Main implements Runnable {
               }
             });
     Runtime.getRuntime().addShutdownHook(hook);
-    int status = run(args, System.in, System.out, System.err);
+    // Not System.out, which keeps to itself what went wrong.
+    OutputStream out = new FileOutputStream(FileDescriptor.out);
+    int status = run(args, System.in, out, System.err);
     if (ended.compareAndSet(false, true)) { // else the JVM is ending, with a status of its own
       System.exit(status);
     }
@@ -65,9 +71,10 @@ public final class Main implements Runnable {
   /**
    * Runs a command.
    *
-   * @return the exit status: 0 done, 1 bad input or model, 2 wrong usage, 130 interrupted
+   * @return the exit status: 0 done, 1 bad input or model or output that cannot be written, 2 wrong
+   *     usage, 130 interrupted, 141 nobody reads the output any more
    */
-  public static int run(String[] args, InputStream in, PrintStream out, PrintStream err) {
+  public static int run(String[] args, InputStream in, OutputStream out, PrintStream err) {
     Io io = Io.of(in, out, err);
     CommandLine commands = new CommandLine(new Main());
     commands.setExpandAtFiles(false); // a prompt may begin with @
@@ -95,11 +102,26 @@ public final class Main implements Runnable {
         });
     commands.setExecutionExceptionHandler((e, command, result) -> failed(e, command, io));
     try {
-      return commands.execute(args);
+      int status = commands.execute(args);
+      io.flush();
+      return status;
+    } catch (Io.OutputException e) {
+      return failed(e, io);
     } finally {
       io.out().flush();
       io.err().flush();
     }
+  }
+
+  private static int failed(Io.OutputException e, Io io) {
+    if (Thread.currentThread().isInterrupted()) {
+      return Command.INTERRUPTED;
+    }
+    if (e.pipeClosed) { // as when head has its lines; tools say nothing then
+      return PIPE_CLOSED;
+    }
+    io.err().println("gemma: " + message(e));
+    return BAD_INPUT;
   }
 
   /** One line for what the input or the model can be blamed for; the rest is a defect of ours. */
@@ -115,6 +137,9 @@ public final class Main implements Runnable {
             || e instanceof IllegalStateException;
     if (!known) {
       throw e;
+    }
+    if (e instanceof Io.OutputException) {
+      return BAD_INPUT; // the last flush tells
     }
     io.out().flush();
     io.err().println("gemma: " + message(e));

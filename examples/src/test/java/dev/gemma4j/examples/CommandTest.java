@@ -11,6 +11,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.net.URISyntaxException;
 import java.nio.charset.StandardCharsets;
@@ -561,6 +563,86 @@ class CommandTest {
     assertThat(Thread.interrupted()).isTrue();
     assertThat(early.status()).isEqualTo(130);
     assertThat(early.err()).isEmpty();
+  }
+
+  /** Runs a command whose output takes no more than so many writes. */
+  private static Result limited(int writes, String reason, InputStream in, String... args) {
+    ByteArrayOutputStream taken = new ByteArrayOutputStream();
+    ByteArrayOutputStream err = new ByteArrayOutputStream();
+    AtomicInteger left = new AtomicInteger(writes);
+    OutputStream out =
+        new OutputStream() {
+          @Override
+          public void write(int b) throws IOException {
+            write(new byte[] {(byte) b}, 0, 1);
+          }
+
+          @Override
+          public void write(byte[] bytes, int from, int count) throws IOException {
+            if (left.getAndDecrement() <= 0) {
+              throw new IOException(reason);
+            }
+            taken.write(bytes, from, count);
+          }
+        };
+    int status =
+        Main.run(
+            args,
+            in,
+            out,
+            new PrintStream(err, true, StandardCharsets.UTF_8));
+    return new Result(
+        status, taken.toString(StandardCharsets.UTF_8), err.toString(StandardCharsets.UTF_8));
+  }
+
+  @Test
+  void outputThatCannotBeWrittenIsTold() {
+    String full = "No space left on device";
+    for (String[] command :
+        new String[][] {
+          {"--help"},
+          {"generate", "--help"},
+          {"generate", "--max-tokens", "5", "x"},
+          {"generate", "--max-tokens", "5", "--json", "x"},
+          {"generate", "--max-tokens", "5", "--raw", "x"},
+          {"chat", "--max-tokens", "5", "x"},
+          {"chat", "--max-tokens", "5"},
+          {"tokenize", "x"},
+          {"logits", "2"},
+          {"inspect", model()}
+        }) {
+      Result result = limited(0, full, new ByteArrayInputStream(new byte[] {'x', '\n'}), command);
+      assertThat(result.status()).as(String.join(" ", command)).isEqualTo(1);
+      assertThat(result.err().replace("> ", "").lines())
+          .containsExactly("gemma: cannot write to standard output: " + full);
+    }
+  }
+
+  @Test
+  void aCommandThatNobodyReadsStops() {
+    String line = "{\"prompt\": \"x\", \"maxTokens\": 2, \"ignoreEos\": true}\n";
+    InputStream in =
+        new ByteArrayInputStream(line.repeat(1000).getBytes(StandardCharsets.UTF_8));
+    Result lines = limited(2, "Broken pipe", in, "generate", "--jsonl", "--model", model());
+    assertThat(in).as("the rest of the requests").isNotEmpty();
+    assertThat(lines.out()).hasLineCount(2);
+    assertThat(lines.err()).isEmpty();
+    assertThat(lines.status()).isEqualTo(141);
+    Result text =
+        limited(
+            3,
+            "Broken pipe",
+            InputStream.nullInputStream(),
+            "generate",
+            "--model",
+            model(),
+            "--ignore-eos",
+            "--max-tokens",
+            "8000",
+            "x");
+    assertThat(text.err()).isEmpty();
+    assertThat(text.status()).isEqualTo(141);
+    assertThat(text.out()).startsWith("x");
   }
 
   @Test
