@@ -9,7 +9,13 @@ import java.io.OutputStream;
 import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.NotDirectoryException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -19,7 +25,17 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** The {@code gemma} command. */
-@CommandLine.Command(name = "gemma", description = "Runs Gemma language models on the JVM.")
+@CommandLine.Command(
+    name = "gemma",
+    description = "Runs Gemma language models on the JVM.",
+    exitCodeListHeading = "Exit status:%n",
+    exitCodeList = {
+      " 0:Done.",
+      " 1:Bad input or model, or the output cannot be written.",
+      " 2:Wrong usage.",
+      "130:Interrupted.",
+      "141:Nobody reads the output any more."
+    })
 public final class Main implements Runnable {
   private static final int BAD_INPUT = 1;
   private static final int WRONG_USAGE = 2;
@@ -149,8 +165,30 @@ public final class Main implements Runnable {
     return BAD_INPUT;
   }
 
-  private static String message(Exception e) {
+  static String message(Exception e) {
     String message = e.getMessage();
-    return message == null ? e.getClass().getSimpleName() : message.replace('\n', ' ');
+    if (message == null) {
+      return e.getClass().getSimpleName();
+    }
+    if (e instanceof FileSystemException f && f.getReason() == null) {
+      message += ": " + reason(f); // for it is just the path
+    }
+    return message.replace('\n', ' ');
+  }
+
+  /** Why a file could not be read or written. */
+  static String reason(IOException e) {
+    return switch (e) {
+      case NoSuchFileException missing -> "no such file or directory";
+      case AccessDeniedException denied -> "permission denied";
+      case FileAlreadyExistsException there -> "it exists already";
+      case NotDirectoryException file -> "not a directory";
+      case FileSystemException f when f.getReason() != null -> f.getReason();
+      case CharacterCodingException coding -> "not UTF-8";
+      default ->
+          e.getMessage() == null || e instanceof FileSystemException
+              ? e.getClass().getSimpleName()
+              : e.getMessage();
+    };
   }
 }
