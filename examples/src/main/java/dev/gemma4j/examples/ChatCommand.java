@@ -27,7 +27,10 @@ final class ChatCommand extends Command {
   @Mixin ModelOptions model = new ModelOptions();
   @Mixin GenerateOptions options = new GenerateOptions();
 
-  @Option(names = "--system", paramLabel = "TEXT", description = "Goes before the first message.")
+  @Option(
+      names = "--system",
+      paramLabel = "TEXT",
+      description = "Goes before the first message; with --jsonl unless a line has its own.")
   String system = "";
 
   @Option(names = "--json", description = "Answer MESSAGE with one JSON object.")
@@ -48,6 +51,7 @@ final class ChatCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
+    checkJsonLines();
     checked(options::build);
     try (Gemma gemma = model.load()) {
       options.adapter = model.adapter(gemma);
@@ -58,18 +62,14 @@ final class ChatCommand extends Command {
         return io.jsonLines(
             request -> {
               request.allow(keys);
-              Prompt asked = Prompt.chat(request.messages("messages"));
+              Prompt asked = Prompt.chat(withSystem(request.messages("messages")));
               GenerationOptions with = options.with(request);
               return GenerateOptions.json(gemma.generate(asked, with), with, gemma.tokenizer());
             });
       }
       if (json) {
-        List<ChatMessage> messages = new ArrayList<>();
-        if (!system.isEmpty()) {
-          messages.add(new ChatMessage(Role.SYSTEM, system));
-        }
-        messages.add(new ChatMessage(Role.USER, argumentOrInput(message)));
-        Generation generation = gemma.generate(Prompt.chat(messages), chosen);
+        List<ChatMessage> messages = List.of(new ChatMessage(Role.USER, argumentOrInput(message)));
+        Generation generation = gemma.generate(Prompt.chat(withSystem(messages)), chosen);
         io.json(GenerateOptions.json(generation, chosen, gemma.tokenizer()));
         return status(generation);
       }
@@ -77,6 +77,16 @@ final class ChatCommand extends Command {
         return message != null ? answer(gemma, chat, message) : converse(gemma, chat);
       }
     }
+  }
+
+  /** The messages after --system, unless they bring a system text of their own. */
+  private List<ChatMessage> withSystem(List<ChatMessage> messages) {
+    if (system.isEmpty() || messages.stream().anyMatch(each -> each.role() == Role.SYSTEM)) {
+      return messages;
+    }
+    List<ChatMessage> all = new ArrayList<>(List.of(new ChatMessage(Role.SYSTEM, system)));
+    all.addAll(messages);
+    return all;
   }
 
   private int converse(Gemma gemma, Chat chat) throws IOException {
@@ -95,11 +105,13 @@ final class ChatCommand extends Command {
     }
   }
 
-  private int answer(Gemma gemma, Chat chat, String text) {
+  private int answer(Gemma gemma, Chat chat, String text) throws IOException {
     try (TokenStream stream = chat.stream(text)) {
       int status = print(stream);
-      io.out().println();
-      io.out().flush();
+      if (!options.raw) {
+        io.out().println();
+      }
+      io.flush();
       io.err().print(GenerateOptions.table(stream.result(), gemma.tokenizer()));
       io.err().flush();
       return status;

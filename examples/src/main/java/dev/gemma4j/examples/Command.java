@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.Spec;
 
 /** What all commands share. */
@@ -40,6 +41,32 @@ abstract class Command implements Callable<Integer> {
     return new ParameterException(own.commandLine(), String.valueOf(message));
   }
 
+  /**
+   * Refuses what --jsonl would ignore, as it reads all from the lines of its input.
+   *
+   * @param arguments options that say what the parameters of the command say
+   */
+  void checkJsonLines(String... arguments) {
+    ParseResult given = java.util.Objects.requireNonNull(spec).commandLine().getParseResult();
+    if (!given.hasMatchedOption("--jsonl")) {
+      return;
+    }
+    if (given.hasMatchedOption("--json")) {
+      throw usage("expected one of --json and --jsonl");
+    }
+    for (String argument : arguments) {
+      if (given.hasMatchedOption(argument)) {
+        throw usage(argument + ": --jsonl reads it from standard input, a line each");
+      }
+    }
+    if (!given.matchedPositionals().isEmpty()) {
+      throw usage(
+          "found "
+              + given.matchedPositionals().getFirst().originalStringValues().getFirst()
+              + ", but --jsonl reads from standard input");
+    }
+  }
+
   /** Options from the command line, where nonsense is wrong usage. */
   GenerationOptions checked(Supplier<GenerationOptions> options) {
     try {
@@ -63,10 +90,10 @@ abstract class Command implements Callable<Integer> {
   }
 
   /** Prints tokens as they come; the exit status. */
-  int print(TokenStream stream) {
+  int print(TokenStream stream) throws IOException {
     for (Token token : stream) {
       io.out().print(token.text());
-      io.out().flush();
+      io.flush();
     }
     return status(stream.result());
   }

@@ -60,7 +60,8 @@ final class ConstraintOptions {
     try {
       return Files.readString(path);
     } catch (IOException e) {
-      throw new IllegalArgumentException("json-schema: cannot read " + path, e);
+      throw new IllegalArgumentException(
+          "json-schema: cannot read " + path + ": " + Main.reason(e), e);
     }
   }
 }

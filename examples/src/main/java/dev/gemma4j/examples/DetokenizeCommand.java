@@ -30,6 +30,7 @@ final class DetokenizeCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
+    checkJsonLines();
     int[] ids = ids(arguments);
     Tokenizer tokenizer = model.tokenizer();
     if (jsonl) {

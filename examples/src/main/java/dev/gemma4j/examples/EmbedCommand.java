@@ -44,6 +44,7 @@ final class EmbedCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
+    checkJsonLines();
     Pooling how =
         switch (pooling.toLowerCase(Locale.ROOT)) {
           case "mean" -> Pooling.MEAN;

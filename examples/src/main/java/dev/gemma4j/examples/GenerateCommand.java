@@ -31,8 +31,11 @@ final class GenerateCommand extends Command {
   @Option(
       names = "--draft-tokens",
       paramLabel = "N",
-      description = "Guess N tokens at a time with --draft (4).")
-  int draftTokens = 4;
+      description = "Guess N tokens at a time with --draft, at most 15 (4).")
+  @Nullable Integer draftTokens;
+
+  @Option(names = "--no-bos", description = "Do not begin with the beginning-of-text token.")
+  boolean noBos;
 
   @Option(names = "--json", description = "Print one JSON object.")
   boolean json;
@@ -52,11 +55,14 @@ final class GenerateCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
+    checkJsonLines();
+    options.noBos = noBos;
     checked(options::build);
+    int drafted = draftTokens();
     String text = jsonl ? "" : argumentOrInput(prompt);
     try (Gemma gemma = model.load();
         Gemma draft = draftModel == null ? null : Gemma.load(draftModel)) {
-      options.draft = draft == null ? null : Speculation.draftModel(draft, draftTokens);
+      options.draft = draft == null ? null : Speculation.draftModel(draft, drafted);
       options.adapter = model.adapter(gemma);
       GenerationOptions chosen = options.build();
       if (jsonl) {
@@ -74,14 +80,14 @@ final class GenerateCommand extends Command {
       }
       if (!options.raw) {
         io.out().print(text);
-        io.out().flush();
+        io.flush();
       }
       try (TokenStream stream = gemma.stream(Prompt.of(text), chosen)) {
         int status = print(stream);
         if (!options.raw) {
           io.out().println();
         }
-        io.out().flush();
+        io.flush();
         io.err().print(GenerateOptions.table(stream.result(), gemma.tokenizer()));
         io.err().flush();
         return status;
@@ -89,9 +95,26 @@ final class GenerateCommand extends Command {
     }
   }
 
+  /** How many to guess at a time; what is wrong with it is said before any model is loaded. */
+  private int draftTokens() {
+    if (draftModel == null && draftTokens != null) {
+      throw usage("--draft-tokens: there is no --draft");
+    }
+    if (draftModel != null && options.lookup != 0) {
+      throw usage("expected one of --draft and --lookup");
+    }
+    int tokens = draftTokens == null ? 4 : draftTokens;
+    try {
+      GenerateOptions.lookup("--draft-tokens", tokens); // has the same limits
+    } catch (IllegalArgumentException e) {
+      throw usage(e.getMessage());
+    }
+    return tokens;
+  }
+
   private static Prompt prompt(Request request, String key) {
     Set<String> keys = new HashSet<>(GenerateOptions.KEYS);
-    keys.addAll(List.of(key, "ids"));
+    keys.addAll(List.of(key, "ids", "noBos"));
     request.allow(keys);
     if (request.has(key) == request.has("ids")) {
       throw new IllegalArgumentException("expected either " + key + " or ids");

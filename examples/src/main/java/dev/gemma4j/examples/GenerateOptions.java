@@ -38,7 +38,6 @@ final class GenerateOptions {
           "seed",
           "stop",
           "logprobs",
-          "noBos",
           "ignoreEos",
           "raw");
 
@@ -83,7 +82,8 @@ final class GenerateOptions {
   @Option(
       names = "--lookup",
       paramLabel = "N",
-      description = "Guess up to N tokens from the text so far, for speed; the text stays (0).")
+      description =
+          "Guess up to N tokens, at most 15, from the text so far, for speed; the text stays (0).")
   int lookup;
 
   /** Of a model that the command has loaded. */
@@ -107,7 +107,7 @@ final class GenerateOptions {
       })
   int logprobs = -1;
 
-  @Option(names = "--no-bos", description = "Do not begin with the beginning-of-text token.")
+  /** A chat's template has the beginning-of-text token: only other texts may do without. */
   boolean noBos;
 
   @Option(names = "--ignore-eos", description = "Go on after an end-of-text token.")
@@ -143,6 +143,19 @@ final class GenerateOptions {
     return merged.build();
   }
 
+  /**
+   * Prompt lookup.
+   *
+   * @throws IllegalArgumentException when there are too few or too many; it names the option
+   */
+  static Speculation lookup(String option, int tokens) {
+    try {
+      return Speculation.promptLookup(tokens);
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(option + ": " + e.getMessage(), e);
+    }
+  }
+
   GenerationOptions build() {
     GenerationOptions.Builder builder =
         GenerationOptions.builder()
@@ -160,7 +173,7 @@ final class GenerateOptions {
             .bos(!noBos)
             .ignoreEos(ignoreEos);
     if (lookup != 0) {
-      builder.speculation(Speculation.promptLookup(lookup));
+      builder.speculation(lookup("lookup, if not 0", lookup));
     } else if (draft != null) {
       builder.speculation(draft);
     }

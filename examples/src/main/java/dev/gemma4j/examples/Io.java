@@ -7,16 +7,24 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.gemma4j.ContextLengthException;
+import java.io.BufferedOutputStream;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.Locale;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
-/** Where a command reads and writes; text is UTF-8 whatever the locale. */
-record Io(InputStream in, PrintStream out, PrintStream err) {
+/**
+ * Where a command reads and writes; text is UTF-8 whatever the locale.
+ *
+ * @param out throws nothing: {@link #flush} tells whether all could be written
+ */
+record Io(InputStream in, PrintStream out, PrintStream err, Target target) {
   private static final JsonMapper JSON =
       JsonMapper.builder()
           .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
@@ -29,12 +37,74 @@ record Io(InputStream in, PrintStream out, PrintStream err) {
     Map<String, ?> answer(Request request) throws IOException;
   }
 
-  static Io of(InputStream in, PrintStream out, PrintStream err) {
-    return new Io(in, utf8(out), utf8(err));
+  /** Nobody gets the output. */
+  static final class OutputException extends IOException {
+    private static final long serialVersionUID = 1;
+
+    /** Whether the reader has had enough, as {@code head} has; that is no error of anybody's. */
+    final boolean pipeClosed;
+
+    OutputException(String message, @Nullable IOException cause) {
+      super(message, cause);
+      String reason = String.valueOf(cause == null ? null : cause.getMessage());
+      pipeClosed = reason.toLowerCase(Locale.ROOT).contains("pipe");
+    }
   }
 
-  private static PrintStream utf8(PrintStream stream) {
+  /** Keeps the exception that a PrintStream swallows. */
+  static final class Target extends OutputStream {
+    private final OutputStream out;
+    private @Nullable IOException failure;
+
+    Target(OutputStream out) {
+      this.out = out;
+    }
+
+    @Override
+    public void write(int b) throws IOException {
+      write(new byte[] {(byte) b}, 0, 1);
+    }
+
+    @Override
+    public void write(byte[] bytes, int from, int count) throws IOException {
+      if (failure != null) {
+        throw failure;
+      }
+      try {
+        out.write(bytes, from, count);
+      } catch (IOException e) {
+        failure = e;
+        throw e;
+      }
+    }
+
+    @Override
+    public void flush() throws IOException {
+      out.flush();
+    }
+  }
+
+  static Io of(InputStream in, OutputStream out, PrintStream err) {
+    Target target = new Target(out);
+    return new Io(in, utf8(new BufferedOutputStream(target)), utf8(err), target);
+  }
+
+  private static PrintStream utf8(OutputStream stream) {
     return new PrintStream(stream, false, StandardCharsets.UTF_8);
+  }
+
+  /**
+   * Writes what was printed, so that it can be read now.
+   *
+   * @throws OutputException when that, or anything before it, was not possible
+   */
+  void flush() throws OutputException {
+    if (out.checkError()) {
+      IOException failure = target.failure;
+      throw new OutputException(
+          "cannot write to standard output" + (failure == null ? "" : ": " + failure.getMessage()),
+          failure);
+    }
   }
 
   /**
@@ -42,7 +112,7 @@ record Io(InputStream in, PrintStream out, PrintStream err) {
    */
   void json(Map<String, ?> object) throws IOException {
     out.println(JSON.writeValueAsString(object));
-    out.flush();
+    flush();
   }
 
   /**

@@ -41,6 +41,7 @@ final class LogitsCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
+    checkJsonLines();
     int[] ids = ids(arguments);
     if (!jsonl && ids.length == 0) {
       throw usage("expected token ids");
@@ -77,22 +78,34 @@ final class LogitsCommand extends Command {
 
   private void print(Gemma gemma, @Nullable LoraAdapter adapter, int[] ids) {
     try (Session session = gemma.newSession(adapter)) {
-      Logits logits = session.append(ids);
-      float[] logProbabilities = logits.logSoftmax();
-      IntStream.range(0, logits.size())
-          .boxed()
-          .sorted((a, b) -> Float.compare(logits.get(b), logits.get(a)))
-          .limit(SHOWN)
-          .forEach(
-              id ->
-                  io.out()
-                      .printf(
-                          Locale.ROOT,
-                          "%7d  %9.4f  %6.2f %%  %s%n",
-                          id,
-                          logits.get(id),
-                          100 * Math.exp(logProbabilities[id]),
-                          gemma.tokenizer().piece(id).replace("\n", "\\n")));
+      if (!all) {
+        print(gemma, session.append(ids));
+        return;
+      }
+      session.append(
+          ids,
+          (i, logits) -> {
+            io.out().println("after " + gemma.tokenizer().piece(ids[i]).replace("\n", "\\n"));
+            print(gemma, logits);
+          });
     }
+  }
+
+  private void print(Gemma gemma, Logits logits) {
+    float[] logProbabilities = logits.logSoftmax();
+    IntStream.range(0, logits.size())
+        .boxed()
+        .sorted((a, b) -> Float.compare(logits.get(b), logits.get(a)))
+        .limit(SHOWN)
+        .forEach(
+            id ->
+                io.out()
+                    .printf(
+                        Locale.ROOT,
+                        "%7d  %9.4f  %6.2f %%  %s%n",
+                        id,
+                        logits.get(id),
+                        100 * Math.exp(logProbabilities[id]),
+                        gemma.tokenizer().piece(id).replace("\n", "\\n")));
   }
 }

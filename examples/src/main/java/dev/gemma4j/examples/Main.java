@@ -1,12 +1,21 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.ContextLengthException;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.NotDirectoryException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -16,10 +25,21 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** The {@code gemma} command. */
-@CommandLine.Command(name = "gemma", description = "Runs Gemma language models on the JVM.")
+@CommandLine.Command(
+    name = "gemma",
+    description = "Runs Gemma language models on the JVM.",
+    exitCodeListHeading = "Exit status:%n",
+    exitCodeList = {
+      " 0:Done.",
+      " 1:Bad input or model, or the output cannot be written.",
+      " 2:Wrong usage.",
+      "130:Interrupted.",
+      "141:Nobody reads the output any more."
+    })
 public final class Main implements Runnable {
   private static final int BAD_INPUT = 1;
   private static final int WRONG_USAGE = 2;
+  private static final int PIPE_CLOSED = 141; // as of a tool that SIGPIPE ends: 128 + 13
   private static final long GRACE_MILLIS = 1000;
 
   @Spec private @Nullable CommandSpec spec;
@@ -56,7 +76,9 @@ public final class Main implements Runnable {
               }
             });
     Runtime.getRuntime().addShutdownHook(hook);
-    int status = run(args, System.in, System.out, System.err);
+    // Not System.out, which keeps to itself what went wrong.
+    OutputStream out = new FileOutputStream(FileDescriptor.out);
+    int status = run(args, System.in, out, System.err);
     if (ended.compareAndSet(false, true)) { // else the JVM is ending, with a status of its own
       System.exit(status);
     }
@@ -65,9 +87,10 @@ public final class Main implements Runnable {
   /**
    * Runs a command.
    *
-   * @return the exit status: 0 done, 1 bad input or model, 2 wrong usage, 130 interrupted
+   * @return the exit status: 0 done, 1 bad input or model or output that cannot be written, 2 wrong
+   *     usage, 130 interrupted, 141 nobody reads the output any more
    */
-  public static int run(String[] args, InputStream in, PrintStream out, PrintStream err) {
+  public static int run(String[] args, InputStream in, OutputStream out, PrintStream err) {
     Io io = Io.of(in, out, err);
     CommandLine commands = new CommandLine(new Main());
     commands.setExpandAtFiles(false); // a prompt may begin with @
@@ -95,11 +118,26 @@ public final class Main implements Runnable {
         });
     commands.setExecutionExceptionHandler((e, command, result) -> failed(e, command, io));
     try {
-      return commands.execute(args);
+      int status = commands.execute(args);
+      io.flush();
+      return status;
+    } catch (Io.OutputException e) {
+      return failed(e, io);
     } finally {
       io.out().flush();
       io.err().flush();
     }
+  }
+
+  private static int failed(Io.OutputException e, Io io) {
+    if (Thread.currentThread().isInterrupted()) {
+      return Command.INTERRUPTED;
+    }
+    if (e.pipeClosed) { // as when head has its lines; tools say nothing then
+      return PIPE_CLOSED;
+    }
+    io.err().println("gemma: " + message(e));
+    return BAD_INPUT;
   }
 
   /** One line for what the input or the model can be blamed for; the rest is a defect of ours. */
@@ -116,6 +154,9 @@ public final class Main implements Runnable {
     if (!known) {
       throw e;
     }
+    if (e instanceof Io.OutputException) {
+      return BAD_INPUT; // the last flush tells
+    }
     io.out().flush();
     io.err().println("gemma: " + message(e));
     if (command.getCommand() instanceof Command c && c.verbose) {
@@ -124,8 +165,30 @@ public final class Main implements Runnable {
     return BAD_INPUT;
   }
 
-  private static String message(Exception e) {
+  static String message(Exception e) {
     String message = e.getMessage();
-    return message == null ? e.getClass().getSimpleName() : message.replace('\n', ' ');
+    if (message == null) {
+      return e.getClass().getSimpleName();
+    }
+    if (e instanceof FileSystemException f && f.getReason() == null) {
+      message += ": " + reason(f); // for it is just the path
+    }
+    return message.replace('\n', ' ');
+  }
+
+  /** Why a file could not be read or written. */
+  static String reason(IOException e) {
+    return switch (e) {
+      case NoSuchFileException missing -> "no such file or directory";
+      case AccessDeniedException denied -> "permission denied";
+      case FileAlreadyExistsException there -> "it exists already";
+      case NotDirectoryException file -> "not a directory";
+      case FileSystemException f when f.getReason() != null -> f.getReason();
+      case CharacterCodingException coding -> "not UTF-8";
+      default ->
+          e.getMessage() == null || e instanceof FileSystemException
+              ? e.getClass().getSimpleName()
+              : e.getMessage();
+    };
   }
 }

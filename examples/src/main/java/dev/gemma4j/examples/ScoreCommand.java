@@ -50,7 +50,11 @@ final class ScoreCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
+    checkJsonLines("--ids");
     int[] ids = ids(idArguments);
+    if (ids.length > 0 && text != null) {
+      throw usage("expected either --ids or TEXT");
+    }
     String whole = jsonl || ids.length > 0 ? "" : argumentOrInput(text);
     try (Gemma gemma = model.load()) {
       LoraAdapter adapter = model.adapter(gemma);

@@ -39,6 +39,7 @@ final class TokenizeCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
+    checkJsonLines();
     String whole = jsonl ? "" : argumentOrInput(text);
     Tokenizer tokenizer = model.tokenizer();
     if (jsonl) {

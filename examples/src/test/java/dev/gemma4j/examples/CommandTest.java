@@ -11,10 +11,18 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.net.URISyntaxException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.FileSystemLoopException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -339,6 +347,9 @@ class CommandTest {
     assertThat(last.get("logits").size()).isEqualTo(512);
     Result human = run("", "logits", "--model", model(), "2");
     assertThat(human.out().lines()).hasSize(10);
+    Result each = run("", "logits", "--all", "--model", model(), "2", "3", "4");
+    assertThat(each.out().lines()).hasSize(33);
+    assertThat(each.out()).startsWith("after <bos>").contains(human.out());
   }
 
   @Test
@@ -500,6 +511,93 @@ class CommandTest {
   }
 
   @Test
+  void whatWouldBeIgnoredIsWrongUsageBeforeAnythingIsLoaded() {
+    String[][] cases = {
+      {"generate", "--jsonl", "x", "found x, but --jsonl reads from standard input"},
+      {"generate", "--json", "--jsonl", "expected one of --json and --jsonl"},
+      {"generate", "--draft-tokens", "4", "x", "--draft-tokens: there is no --draft"},
+      {
+        "generate",
+        "--draft",
+        "/no",
+        "--draft-tokens",
+        "99",
+        "x",
+        "--draft-tokens: tokens must be in [1, 15], but is 99"
+      },
+      {"generate", "--draft", "/no", "--lookup", "2", "x", "expected one of --draft and --lookup"},
+      {"generate", "--lookup", "-3", "x", "lookup, if not 0: tokens must be in [1, 15], but is -3"},
+      {"chat", "--jsonl", "x", "found x, but --jsonl reads"},
+      {"chat", "--json", "--jsonl", "expected one of --json and --jsonl"},
+      {"chat", "--no-bos", "x", "--no-bos"},
+      {"tokenize", "--jsonl", "x", "found x"},
+      {"tokenize", "--json", "--jsonl", "expected one of"},
+      {"detokenize", "--jsonl", "2", "3", "found 2"},
+      {"detokenize", "--json", "--jsonl", "expected one of"},
+      {"logits", "--jsonl", "2", "found 2"},
+      {"logits", "--json", "--jsonl", "expected one of"},
+      {"score", "--jsonl", "x", "found x"},
+      {"score", "--jsonl", "--ids", "2,3", "--ids: --jsonl reads it"},
+      {"score", "--json", "--jsonl", "expected one of"},
+      {"score", "--ids", "2,3", "x", "expected either --ids or TEXT"},
+      {"embed", "--jsonl", "x", "found x"}
+    };
+    for (String[] c : cases) {
+      List<String> args = new ArrayList<>(List.of(c).subList(0, c.length - 1));
+      args.addAll(1, List.of("--model", "/no/such/model"));
+      assertBad(run("{}", args.toArray(String[]::new)), 2, c[c.length - 1]);
+    }
+  }
+
+  @Test
+  void aChatAppliesWhatItIsGiven() throws IOException {
+    String[] greedy = {"chat", "--temperature", "0", "--max-tokens", "4", "--model", model()};
+    ObjectNode user = object("role", "user", "content", "Hi");
+    ObjectNode system = object("role", "system", "content", "You are terse.");
+    ObjectNode request = object("messages", List.of(system, user));
+    JsonNode told = run(request.toString(), concat(greedy, "--jsonl")).json();
+    request = object("messages", List.of(user));
+    String[] option = concat(greedy, "--jsonl", "--system", "You are terse.");
+    JsonNode answer = run(request.toString(), option).json();
+    assertThat(answer.at("/usage/promptTokens")).isEqualTo(told.at("/usage/promptTokens"));
+    assertThat(answer.get("ids")).isEqualTo(told.get("ids"));
+    request = object("messages", List.of(system, user));
+    option[option.length - 1] = "A system text that the request replaces.";
+    answer = run(request.toString(), option).json();
+    assertThat(answer.at("/usage/promptTokens")).isEqualTo(told.at("/usage/promptTokens"));
+
+    String text = run("", concat(greedy, "Hi")).out();
+    assertThat(run("", concat(greedy, "--raw", "Hi")).out() + System.lineSeparator())
+        .isEqualTo(text);
+    request = object("messages", List.of(user), "noBos", true);
+    assertBad(run(request.toString(), concat(greedy, "--jsonl")), 1, "unknown key noBos");
+  }
+
+  @Test
+  void filesThatCannotBeUsedSayWhy(@TempDir Path directory) throws IOException {
+    // What the system says; a test that runs as root is denied nothing.
+    assertThat(Main.message(new AccessDeniedException("x.gguf")))
+        .isEqualTo("x.gguf: permission denied");
+    assertThat(Main.message(new NoSuchFileException("x.gguf")))
+        .isEqualTo("x.gguf: no such file or directory");
+    assertThat(Main.message(new NotDirectoryException("x.gguf")))
+        .isEqualTo("x.gguf: not a directory");
+    assertThat(Main.message(new FileAlreadyExistsException("x.gguf")))
+        .isEqualTo("x.gguf: it exists already");
+    assertThat(Main.message(new FileSystemException("x.gguf", null, "Read-only file system")))
+        .isEqualTo("x.gguf: Read-only file system");
+    assertThat(Main.message(new FileSystemLoopException("x.gguf")))
+        .isEqualTo("x.gguf: FileSystemLoopException");
+    assertBad(
+        run("", "generate", "--json-schema", directory.toString(), "x"),
+        2,
+        "json-schema: cannot read " + directory + ": ",
+        "irectory");
+    Path file = Files.write(directory.resolve("file"), new byte[] {(byte) 0xff});
+    assertBad(run("", "generate", "--json-schema", file.toString(), "x"), 2, file + ": not UTF-8");
+  }
+
+  @Test
   void aContextThatIsTooLargeOrTooSmallSaysSo() {
     assertBad(run("", "generate", "--model", model(), "--context", "9000", "x"), 1, "9000", "8192");
     assertBad(
@@ -561,6 +659,80 @@ class CommandTest {
     assertThat(Thread.interrupted()).isTrue();
     assertThat(early.status()).isEqualTo(130);
     assertThat(early.err()).isEmpty();
+  }
+
+  /** Runs a command whose output takes no more than so many writes. */
+  private static Result limited(int writes, String reason, InputStream in, String... args) {
+    ByteArrayOutputStream taken = new ByteArrayOutputStream();
+    ByteArrayOutputStream err = new ByteArrayOutputStream();
+    AtomicInteger left = new AtomicInteger(writes);
+    OutputStream out =
+        new OutputStream() {
+          @Override
+          public void write(int b) throws IOException {
+            write(new byte[] {(byte) b}, 0, 1);
+          }
+
+          @Override
+          public void write(byte[] bytes, int from, int count) throws IOException {
+            if (left.getAndDecrement() <= 0) {
+              throw new IOException(reason);
+            }
+            taken.write(bytes, from, count);
+          }
+        };
+    int status = Main.run(args, in, out, new PrintStream(err, true, StandardCharsets.UTF_8));
+    return new Result(
+        status, taken.toString(StandardCharsets.UTF_8), err.toString(StandardCharsets.UTF_8));
+  }
+
+  @Test
+  void outputThatCannotBeWrittenIsTold() {
+    String full = "No space left on device";
+    for (String[] command :
+        new String[][] {
+          {"--help"},
+          {"generate", "--help"},
+          {"generate", "--max-tokens", "5", "x"},
+          {"generate", "--max-tokens", "5", "--json", "x"},
+          {"generate", "--max-tokens", "5", "--raw", "x"},
+          {"chat", "--max-tokens", "5", "x"},
+          {"chat", "--max-tokens", "5"},
+          {"tokenize", "x"},
+          {"logits", "2"},
+          {"inspect", model()}
+        }) {
+      Result result = limited(0, full, new ByteArrayInputStream(new byte[] {'x', '\n'}), command);
+      assertThat(result.status()).as(String.join(" ", command)).isEqualTo(1);
+      assertThat(result.err().replace("> ", "").lines())
+          .containsExactly("gemma: cannot write to standard output: " + full);
+    }
+  }
+
+  @Test
+  void aCommandThatNobodyReadsStops() {
+    String line = "{\"prompt\": \"x\", \"maxTokens\": 2, \"ignoreEos\": true}\n";
+    InputStream in = new ByteArrayInputStream(line.repeat(1000).getBytes(StandardCharsets.UTF_8));
+    Result lines = limited(2, "Broken pipe", in, "generate", "--jsonl", "--model", model());
+    assertThat(in).as("the rest of the requests").isNotEmpty();
+    assertThat(lines.out()).hasLineCount(2);
+    assertThat(lines.err()).isEmpty();
+    assertThat(lines.status()).isEqualTo(141);
+    Result text =
+        limited(
+            3,
+            "Broken pipe",
+            InputStream.nullInputStream(),
+            "generate",
+            "--model",
+            model(),
+            "--ignore-eos",
+            "--max-tokens",
+            "8000",
+            "x");
+    assertThat(text.err()).isEmpty();
+    assertThat(text.status()).isEqualTo(141);
+    assertThat(text.out()).startsWith("x");
   }
 
   @Test

@@ -6,7 +6,9 @@ import java.util.BitSet;
 @FunctionalInterface
 public interface LogitsProcessor {
   /**
-   * Changes {@code logits} in place.
+   * Changes {@code logits} in place. Negative infinity forbids a token; to force one, forbid all
+   * others. NaN and positive infinity are refused when a token is chosen, and so is a row whose
+   * tokens are all forbidden: the generation then throws an {@link IllegalArgumentException}.
    *
    * @param history the prompt and all tokens generated so far
    */
@@ -25,11 +27,13 @@ public interface LogitsProcessor {
    * Divides positive logits of tokens that occurred by {@code penalty} and multiplies negative ones
    * (CTRL, https://arxiv.org/abs/1909.05858), each token once.
    *
-   * @param penalty above 0; 1 changes nothing, more discourages repetition
+   * @param penalty above 0 and finite; 1 changes nothing, more discourages repetition
+   * @throws IllegalArgumentException when it is not
    */
   static LogitsProcessor repetitionPenalty(float penalty) {
     if (!(penalty > 0) || Float.isInfinite(penalty)) {
-      throw new IllegalArgumentException("repetitionPenalty must be above 0, but is " + penalty);
+      throw new IllegalArgumentException(
+          "repetitionPenalty must be above 0 and finite, but is " + penalty);
     }
     return (logits, history) -> {
       BitSet seen = new BitSet(logits.size());

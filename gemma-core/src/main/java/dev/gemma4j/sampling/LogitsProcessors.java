@@ -5,6 +5,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,6 +25,11 @@ public final class LogitsProcessors {
     }
   }
 
+  /** A wrong id would be another token's, or none: it is refused, not passed over. */
+  private static void checkId(int id, Logits logits) {
+    check(id >= 0 && id < logits.size(), "token id", "in [0, " + logits.size() + ")", id);
+  }
+
   /** See {@link LogitsProcessor#repetitionPenalty}. */
   public static LogitsProcessor repetitionPenalty(float penalty) {
     return LogitsProcessor.repetitionPenalty(penalty);
@@ -35,6 +41,7 @@ public final class LogitsProcessors {
    * frequency_penalty</a>, there in [-2, 2]).
    *
    * @param penalty finite; 0 changes nothing, more discourages repetition
+   * @throws IllegalArgumentException when it is not
    */
   public static LogitsProcessor frequencyPenalty(float penalty) {
     check(Float.isFinite(penalty), "frequencyPenalty", "finite", penalty);
@@ -52,6 +59,7 @@ public final class LogitsProcessors {
    * presence_penalty</a>, there in [-2, 2]).
    *
    * @param penalty finite; 0 changes nothing, more brings up new topics
+   * @throws IllegalArgumentException when it is not
    */
   public static LogitsProcessor presencePenalty(float penalty) {
     check(Float.isFinite(penalty), "presencePenalty", "finite", penalty);
@@ -66,7 +74,8 @@ public final class LogitsProcessors {
   }
 
   /**
-   * Adds to the logits of some tokens.
+   * Adds to the logits of some tokens. The processor throws an {@link IllegalArgumentException}
+   * when an id is not in the vocabulary.
    *
    * @param bias by id; negative infinity forbids a token
    * @throws IllegalArgumentException when a value is NaN or positive infinity
@@ -74,19 +83,30 @@ public final class LogitsProcessors {
   public static LogitsProcessor logitBias(Map<Integer, Float> bias) {
     Map<Integer, Float> copy = Map.copyOf(bias);
     copy.forEach((id, value) -> check(value <= Float.MAX_VALUE, "bias", "below infinity", value));
-    return (logits, history) -> copy.forEach((id, value) -> logits.set(id, logits.get(id) + value));
+    return (logits, history) ->
+        copy.forEach(
+            (id, value) -> {
+              checkId(id, logits);
+              logits.set(id, logits.get(id) + value);
+            });
   }
 
   /**
    * Forbids sequences of tokens: the last token of each whenever the others precede it. A word has
-   * several spellings, such as with and without a space in front; give all.
+   * several spellings, such as with and without a space in front; give all. The processor throws an
+   * {@link IllegalArgumentException} when an id is not in the vocabulary.
    *
    * @param sequences of at least one token each
+   * @throws IllegalArgumentException when one is empty
    */
   public static LogitsProcessor badWords(List<int[]> sequences) {
     List<int[]> copy = sequences.stream().map(int[]::clone).toList();
     copy.forEach(s -> check(s.length > 0, "the length of a bad word", "1 or more", s.length));
+    int lowest = copy.stream().flatMapToInt(IntStream::of).min().orElse(0);
+    int highest = copy.stream().flatMapToInt(IntStream::of).max().orElse(0);
     return (logits, history) -> {
+      checkId(lowest, logits);
+      checkId(highest, logits);
       for (int[] sequence : copy) {
         int before = sequence.length - 1;
         boolean matches = history.size() >= before;
@@ -106,6 +126,7 @@ public final class LogitsProcessors {
    * forbids the others. It looks at the distribution before the sampler's temperature.
    *
    * @param mass in (0, 1]; 1 changes nothing
+   * @throws IllegalArgumentException when it is not
    */
   public static LogitsProcessor typical(float mass) {
     check(mass > 0 && mass <= 1, "typical", "in (0, 1]", mass);
@@ -158,6 +179,7 @@ public final class LogitsProcessors {
    * @param allowedLength 1 or more; 2 is usual
    * @param breakers tokens that no repetition goes over and that are never punished, such as those
    *     of line breaks, colons and quotes
+   * @throws IllegalArgumentException when a number is out of range
    */
   public static LogitsProcessor dry(
       float multiplier, float base, int allowedLength, Set<Integer> breakers) {

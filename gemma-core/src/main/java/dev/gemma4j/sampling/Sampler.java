@@ -9,6 +9,7 @@ public interface Sampler {
    * The id of the chosen token, in [0, logits.size()).
    *
    * @param random the generation's own source, seeded by its options
+   * @throws IllegalArgumentException when nothing can be chosen, as {@link Logits#argmax} tells
    */
   int sample(Logits logits, RandomGenerator random);
 

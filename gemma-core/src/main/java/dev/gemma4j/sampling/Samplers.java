@@ -5,8 +5,10 @@ import java.util.random.RandomGenerator;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The usual samplers. All but {@link #mirostat} are immutable and safe to share; what their {@link
- * Sampler#newText} returns serves one text, whose tokens share its tables.
+ * The usual samplers. All but {@link #mirostat}, and {@link #xtc} before one that is not, are
+ * immutable and safe to share; what their {@link Sampler#newText} returns serves one text, whose
+ * tokens share its tables. Each throws an {@link IllegalArgumentException} when no token is
+ * possible, or a logit is NaN or positive infinity: see {@link Logits}.
  */
 public final class Samplers {
   /** The exponential of less is nothing. */
@@ -14,29 +16,49 @@ public final class Samplers {
 
   private Samplers() {}
 
-  /** Always the most probable token. */
+  /** Always the most probable token, the lowest id among equals. */
   public static Sampler greedy() {
     return (logits, random) -> logits.argmax();
   }
 
-  /** From the whole distribution, softmax(logits / temperature). */
+  /**
+   * From the whole distribution, softmax(logits / temperature).
+   *
+   * @param temperature 0 or more; 0 is greedy, here and below
+   * @throws IllegalArgumentException when it is out of range
+   */
   public static Sampler temperature(float temperature) {
     return of(temperature, 0, 1, 0);
   }
 
-  /** From the {@code k} most probable tokens. */
+  /**
+   * From the {@code k} most probable tokens.
+   *
+   * @param k 0 for no limit
+   * @throws IllegalArgumentException when a number is out of range
+   */
   public static Sampler topK(int k, float temperature) {
     return of(temperature, k, 1, 0);
   }
 
   /**
-   * From the fewest tokens whose probabilities reach {@code p} (https://arxiv.org/abs/1904.09751).
+   * From the fewest tokens whose probabilities, after the temperature, reach {@code p}
+   * (https://arxiv.org/abs/1904.09751).
+   *
+   * @param p in (0, 1]; 1 for no limit
+   * @throws IllegalArgumentException when a number is out of range
    */
   public static Sampler topP(float p, float temperature) {
     return of(temperature, 0, p, 0);
   }
 
-  /** From the tokens at least {@code p} times as probable as the best. */
+  /**
+   * From the tokens that are, after the temperature, at least {@code p} times as probable as the
+   * best.
+   *
+   * @param p in [0, 1); 0 for no limit
+   * @throws IllegalArgumentException when a number is out of range
+   */
   public static Sampler minP(float p, float temperature) {
     return of(temperature, 0, 1, p);
   }
@@ -48,6 +70,7 @@ public final class Samplers {
    * @param topK 0 for no limit
    * @param topP in (0, 1]; 1 for no limit
    * @param minP in [0, 1); 0 for no limit
+   * @throws IllegalArgumentException when a number is out of range; the message names it
    */
   public static Sampler of(float temperature, int topK, float topP, float minP) {
     check(
@@ -83,13 +106,14 @@ public final class Samplers {
 
   /**
    * Mirostat 2.0 (https://arxiv.org/abs/2007.14966, algorithm 2): forbids tokens of more than
-   * {@code mu} bits of surprise, and moves {@code mu}, at first {@code 2 * tau}, after each token
-   * so that the text's mean surprise becomes {@code tau}. It remembers {@code mu}: generations each
-   * take a {@linkplain Sampler#newText new one}; in a decoding loop of one's own, so must each
-   * text.
+   * {@code mu} bits of surprise, but never the best, and moves {@code mu}, at first {@code 2 *
+   * tau}, after each token so that the text's mean surprise becomes {@code tau}. It remembers
+   * {@code mu}: generations each take a {@linkplain Sampler#newText new one}; in a decoding loop of
+   * one's own, so must each text.
    *
    * @param tau the aim in bits per token, above 0; 5 is usual
    * @param eta the learning rate, in (0, 1]; 0.1 is usual
+   * @throws IllegalArgumentException when a number is out of range
    */
   public static Sampler mirostat(float tau, float eta) {
     check(tau > 0 && tau <= Float.MAX_VALUE, "tau", "above 0", tau);
@@ -107,6 +131,7 @@ public final class Samplers {
    * @param probability of doing so at a token, in [0, 1]; 0.5 is usual
    * @param threshold a probability in (0, 1]; 0.1 is usual, above 0.5 there is never a second one
    * @param next chooses from what is left
+   * @throws IllegalArgumentException when a number is out of range
    */
   public static Sampler xtc(float probability, float threshold, Sampler next) {
     check(probability >= 0 && probability <= 1, "probability", "in [0, 1]", probability);
@@ -157,11 +182,7 @@ public final class Samplers {
       float topP,
       float minP,
       Nucleus tables) {
-    int n = logits.size();
     float max = logits.get(logits.argmax());
-    if (!(Math.abs(max) <= Float.MAX_VALUE)) {
-      throw new IllegalArgumentException("no token is possible: the highest logit is " + max);
-    }
     double invT = 1.0 / temperature;
     if (topK == 0 && topP == 1 && minP == 0) {
       return walk(tables, logits, max, invT, random);

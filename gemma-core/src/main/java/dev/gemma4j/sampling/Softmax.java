@@ -53,7 +53,10 @@ final class Softmax {
     }
   }
 
-  /** The logarithm of the sum of all exponentials; buffers as of {@link #sum}. */
+  /**
+   * The logarithm of the sum of all exponentials; buffers as of {@link #sum}. It is finite, as a
+   * row that has no finite maximum, or holds NaN, is refused: see {@link Logits#argmax}.
+   */
   static double logSumExp(float[] x, double[] sums, double[] p) {
     float max = x[Logits.of(x).argmax()];
     return max + Math.log(sum(x, max, 1, sums, p));

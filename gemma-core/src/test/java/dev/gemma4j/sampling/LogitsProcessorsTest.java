@@ -72,6 +72,24 @@ class LogitsProcessorsTest {
   }
 
   @Test
+  void idsOutsideTheVocabularyAreRefused() {
+    float[] logits = {1, 1, 1, 1};
+    for (int id : new int[] {4, -1, Integer.MAX_VALUE}) {
+      for (LogitsProcessor wrong :
+          List.of(
+              LogitsProcessors.logitBias(Map.of(id, 1f)),
+              LogitsProcessors.badWords(List.of(new int[] {id})),
+              LogitsProcessors.badWords(List.of(new int[] {1}, new int[] {2, id})),
+              LogitsProcessors.badWords(List.of(new int[] {1}, new int[] {id, 2})))) {
+        assertThatThrownBy(() -> process(wrong, logits, 1, 3))
+            .isInstanceOf(IllegalArgumentException.class)
+            .hasMessage("token id must be in [0, 4), but is " + id);
+      }
+    }
+    assertThat(process(LogitsProcessors.badWords(List.of()), logits)).isEqualTo(logits);
+  }
+
+  @Test
   void typicalKeepsWhatIsAsSurprisingAsTheEntropy() {
     // Entropy 1.168 nats; surprises 0.693, 1.386, 1.897, 2.303: distances 0.475, 0.218, 0.729,
     // 1.135.

@@ -180,12 +180,6 @@ class NucleusTest {
   }
 
   @Test
-  void whatIsNoNumberLeavesTheBest() {
-    float[] row = {1, Float.NaN, 2, 1.999f};
-    assertThat(Samplers.topP(0.99f, 1).sample(Logits.of(row), always(0.9))).isEqualTo(2);
-  }
-
-  @Test
   void thereIsNoRankWithoutAPossibleToken() {
     assertThat(new Nucleus().rank(new float[] {NO, NO}, 0, 0, 1, 0).reach(0.5)).isNull();
     float nan = Float.NaN;

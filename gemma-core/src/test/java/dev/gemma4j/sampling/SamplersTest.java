@@ -98,13 +98,55 @@ class SamplersTest {
             Samplers.of(1, 1, 0.0001f, 0.99f))) {
       assertThat(sampler.sample(Logits.of(huge.clone()), random)).isEqualTo(1);
       assertThat(sampler.sample(Logits.of(only.clone()), random)).isEqualTo(1);
-      assertThatThrownBy(
-              () -> sampler.sample(Logits.of(Float.NaN, Float.NEGATIVE_INFINITY), random))
-          .isInstanceOf(IllegalArgumentException.class);
-      assertThatThrownBy(() -> sampler.sample(Logits.of(Float.NEGATIVE_INFINITY), random))
-          .isInstanceOf(IllegalArgumentException.class)
-          .hasMessageContaining("no token is possible");
     }
+  }
+
+  @Test
+  void everySamplerRefusesAnImpossibleRow() {
+    SplittableRandom random = new SplittableRandom(1);
+    float no = Float.NEGATIVE_INFINITY;
+    for (Sampler sampler :
+        List.of(
+            Samplers.greedy(),
+            Samplers.of(0, 0, 1, 0),
+            Samplers.of(1, 0, 1, 0),
+            Samplers.of(0.01f, 2, 1, 0),
+            Samplers.of(1, 0, 0.95f, 0),
+            Samplers.of(100, 0, 1, 0.5f),
+            Samplers.of(1, 1, 0.0001f, 0.99f),
+            Samplers.mirostat(5, 0.1f),
+            Samplers.xtc(1, 0.1f, Samplers.greedy()),
+            Samplers.xtc(0, 0.1f, Samplers.greedy()))) {
+      float[] none = new float[600];
+      Arrays.fill(none, no);
+      assertThatThrownBy(() -> sampler.sample(Logits.of(none), random))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage("no token is possible: all logits are -Infinity");
+      for (float wrong : new float[] {Float.NaN, Float.POSITIVE_INFINITY}) {
+        for (int id : new int[] {0, 7, 599}) {
+          float[] row = new float[600];
+          row[3] = 1;
+          row[id] = wrong;
+          assertThatThrownBy(() -> sampler.sample(Logits.of(row), random))
+              .as("%s at %d of %s", wrong, id, sampler)
+              .isInstanceOf(IllegalArgumentException.class)
+              .hasMessageStartingWith("the logit of token " + id + " is " + wrong + ", expected");
+        }
+      }
+      float[] forced = none.clone();
+      forced[5] = -Float.MAX_VALUE;
+      assertThat(sampler.sample(Logits.of(forced), random)).isEqualTo(5);
+    }
+  }
+
+  @Test
+  void probabilitiesOfAnImpossibleRowAreRefused() {
+    Logits none = Logits.of(Float.NEGATIVE_INFINITY, Float.NEGATIVE_INFINITY);
+    assertThatThrownBy(none::logSoftmax).hasMessageContaining("no token is possible");
+    assertThatThrownBy(() -> Logits.of(1, Float.NaN).logProbability(0))
+        .hasMessageContaining("the logit of token 1 is NaN");
+    assertThat(Logits.of(Float.NEGATIVE_INFINITY, 2).logSoftmax())
+        .containsExactly(Float.NEGATIVE_INFINITY, 0);
   }
 
   @Test
