@@ -87,6 +87,11 @@ public final class KvPool {
     Page(long bytes) {
       data = arena.allocate(bytes, 64);
     }
+
+    /** The sequences that refer to it. */
+    int users() {
+      return references - (remembered ? 1 : 0);
+    }
   }
 
   /** A page's adapter ("" for none) and tokens, and the node of the page before it. */
@@ -160,7 +165,8 @@ public final class KvPool {
    *
    * @param nanos the longest wait
    * @param cancelled asked at first and after each {@link #wakeUp}
-   * @throws FullException at once when the limit is below {@code least}, or when the time is up
+   * @throws FullException at once when the limit is below {@code least}, which it asks for then; or
+   *     when the time is up, and then it asks for all that would have been set aside
    * @throws CancellationException when cancelled, or when the thread is interrupted, which stays so
    * @throws IllegalStateException when closed
    */
@@ -182,7 +188,7 @@ public final class KvPool {
           throw new CancellationException("cancelled");
         }
         if (left <= 0) {
-          throw full(least, available());
+          throw full(wanted(least, most), available());
         }
         TimeUnit.NANOSECONDS.timedWait(this, left);
       }
@@ -200,11 +206,7 @@ public final class KvPool {
   }
 
   private @Nullable Room room(long least, long most) {
-    long others = pages - idle - taken; // of sequences that may keep them as long as they like
-    for (KvCache cache : resting) {
-      others -= cache.pageCount();
-    }
-    long wanted = Math.max(least, Math.min(most, maxPages - others));
+    long wanted = wanted(least, most);
     if (!makeAvailable(wanted)) {
       return null;
     }
@@ -212,11 +214,34 @@ public final class KvPool {
     return new Room(wanted);
   }
 
-  /** Takes the pages of resting sequences if it must. */
+  /** The pages to set aside. */
+  private long wanted(long least, long most) {
+    long others = pages - idle - taken; // of sequences that may keep them as long as they like
+    return Math.max(least, Math.min(most, maxPages - others + atRest()));
+  }
+
+  /** Pages in use that nobody uses but resting sequences, which may share them. */
+  private long atRest() {
+    Map<Page, Integer> users = new HashMap<>();
+    for (KvCache cache : resting) {
+      for (Page page : cache.pages()) {
+        users.merge(page, 1, Integer::sum);
+      }
+    }
+    long count = 0;
+    for (Map.Entry<Page, Integer> entry : users.entrySet()) {
+      count += entry.getKey().users() == entry.getValue() ? 1 : 0;
+    }
+    return count;
+  }
+
+  /** Takes the pages of resting sequences if it must, and if that is enough. */
   private boolean makeAvailable(long count) {
-    while (count > available() && !resting.isEmpty()) {
-      for (Page page : resting.removeFirst().drop()) {
-        unuse(page);
+    if (count > available() && count <= available() + atRest()) {
+      while (count > available()) {
+        for (Page page : resting.removeFirst().drop()) {
+          unuse(page);
+        }
       }
     }
     return count <= available();
@@ -284,7 +309,7 @@ public final class KvPool {
     if (!makeAvailable(count - own)) {
       throw full(count, available() + own);
     }
-    List<Page> result = new ArrayList<>();
+    List<Page> result = new ArrayList<>(count);
     try {
       for (int i = 0; i < count; i++) {
         if (pages == maxPages) {
@@ -297,7 +322,7 @@ public final class KvPool {
           take(page, room);
         }
       }
-    } catch (OutOfMemoryError e) { // the JVM's own limit of off-heap memory
+    } catch (RuntimeException | Error e) { // such as the JVM's own limit of off-heap memory
       result.forEach(this::release);
       throw e;
     }
@@ -411,7 +436,9 @@ public final class KvPool {
       Node known = nodes.get(key);
       if (known == null) {
         if (held[i].remembered) {
-          return; // under other tokens, which cannot be
+          // Behind pages that hold the same but are not these, and were forgotten meanwhile; it
+          // makes room in its turn.
+          break;
         }
         known = new Node(key, held[i]);
         held[i].remembered = true;
