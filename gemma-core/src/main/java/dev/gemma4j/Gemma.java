@@ -476,6 +476,11 @@ public final class Gemma implements AutoCloseable {
    * @param sessions of this model, all different
    * @param ids one for each
    * @return the logits of each, in order, valid until the session changes
+   * @throws IllegalArgumentException when it is not so
+   * @throws ContextLengthException as {@link Session#append(int...)}; all sessions are unchanged
+   * @throws KvMemoryException as {@link Session#append(int...)}
+   * @throws IllegalStateException as {@link Session#append(int...)}
+   * @throws CancellationException as {@link Session#append(int...)}
    */
   public List<Logits> decode(List<Session> sessions, int... ids) {
     if (sessions.size() != ids.length
@@ -489,6 +494,11 @@ public final class Gemma implements AutoCloseable {
               + " tokens; expected 1 to "
               + GemmaForward.MAX_ROWS
               + " different sessions and one token each");
+    }
+    for (Session session : sessions) {
+      if (!session.isOf(this)) {
+        throw new IllegalArgumentException("a session is of another model");
+      }
     }
     List<Session> entered = new ArrayList<>();
     try {

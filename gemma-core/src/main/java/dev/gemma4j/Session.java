@@ -172,6 +172,10 @@ public final class Session implements AutoCloseable {
     }
   }
 
+  boolean isOf(Gemma model) {
+    return gemma == model;
+  }
+
   /** A request for {@code ids[from..to)} at the end of this session, whose room is reserved. */
   Scheduler.Request request(
       int[] ids,
