@@ -564,6 +564,15 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
+  boolean isClosed() {
+    turn.lock();
+    try {
+      return closed;
+    } finally {
+      turn.unlock();
+    }
+  }
+
   private void requireOpen() {
     if (closed) {
       throw new IllegalStateException("model is closed");
