@@ -70,7 +70,17 @@ final class Events {
     }
   }
 
-  /** A text was generated, or several by beam search. */
+  /** A text that is generated from now on; null when nothing records. */
+  static @Nullable Generated generated() {
+    if (!Recorder.isOn()) {
+      return null;
+    }
+    Generated event = new Generated();
+    event.begin();
+    return event;
+  }
+
+  /** A text was generated, or by beam search several, whose tokens are counted together. */
   @Name("dev.gemma4j.Generation")
   @Label("Generation")
   @Category("Gemma")

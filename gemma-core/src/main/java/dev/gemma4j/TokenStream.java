@@ -126,10 +126,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       release();
       throw t;
     }
-    if (Recorder.isOn()) {
-      generated = new Events.Generated();
-      generated.begin();
-    }
+    generated = Events.generated();
   }
 
   /** This stream itself: it can be walked once. */
@@ -317,7 +314,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   private Logits runPrompt(long start) {
-    Events.Prefill event = before.tokens() == 0 ? Events.prefill() : null; // one for all samples
+    Events.Prefill event = before == Before.NOTHING ? Events.prefill() : null; // else there is one
     Logits row = session.appendPrompt(prompt, options.maxTokens(), () -> cancelled);
     long queued = session.queuedNanos();
     reused = session.reused();
