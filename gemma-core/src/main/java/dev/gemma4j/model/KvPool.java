@@ -59,16 +59,23 @@ public final class KvPool {
     private static final long serialVersionUID = 1L;
 
     private final long asked;
+    private final long least;
     private final long available;
 
-    FullException(long asked, long available) {
+    FullException(long asked, long least, long available) {
       super(asked + " bytes asked, " + available + " available");
       this.asked = asked;
+      this.least = least;
       this.available = available;
     }
 
     public long asked() {
       return asked;
+    }
+
+    /** Bytes without which nothing can be done; less than asked for when a text may grow. */
+    public long least() {
+      return least;
     }
 
     public long available() {
@@ -145,8 +152,9 @@ public final class KvPool {
   }
 
   /** What is asked for and what there is, in bytes. */
-  private FullException full(long count, long available) {
-    return new FullException(count * shape.pageBytes(), available * shape.pageBytes());
+  private FullException full(long count, long least, long available) {
+    long bytes = shape.pageBytes();
+    return new FullException(count * bytes, least * bytes, available * bytes);
   }
 
   /**
@@ -172,7 +180,7 @@ public final class KvPool {
    */
   synchronized Room awaitRoom(long least, long most, long nanos, BooleanSupplier cancelled) {
     if (least > maxPages) {
-      throw full(least, available());
+      throw full(least, least, available());
     }
     Waiter waiter = new Waiter(least, most);
     waiting.add(waiter);
@@ -188,7 +196,7 @@ public final class KvPool {
           throw new CancellationException("cancelled");
         }
         if (left <= 0) {
-          throw full(wanted(least, most), available());
+          throw full(wanted(least, most), least, available());
         }
         TimeUnit.NANOSECONDS.timedWait(this, left);
       }
@@ -307,7 +315,7 @@ public final class KvPool {
   synchronized List<Page> allocate(int count, @Nullable Room room) {
     long own = room == null ? 0 : Math.min(count, room.left);
     if (!makeAvailable(count - own)) {
-      throw full(count, available() + own);
+      throw full(count, count, available() + own);
     }
     List<Page> result = new ArrayList<>(count);
     try {
