@@ -416,7 +416,7 @@ public final class Session implements AutoCloseable {
    * Writes tokens, keys and values to a file, from which {@link Gemma#restore} continues. The file
    * appears whole or not at all.
    *
-   * @throws IOException when it cannot be written
+   * @throws IOException when it cannot be written, or a file of the model has become shorter
    */
   public void save(Path path) throws IOException {
     enter();
@@ -428,7 +428,7 @@ public final class Session implements AutoCloseable {
   }
 
   /** What must be the same to go on with the keys and values. */
-  byte[] fingerprint() {
+  byte[] fingerprint() throws IOException {
     return SessionFile.withAdapter(gemma.fingerprint(), cache.adapter());
   }
 
