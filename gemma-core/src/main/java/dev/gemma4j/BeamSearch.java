@@ -8,7 +8,9 @@ import dev.gemma4j.sampling.LogitsProcessor;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -20,7 +22,9 @@ final class BeamSearch implements AutoCloseable {
   private final int width;
   private final float lengthPenalty;
   private List<Beam> beams = new ArrayList<>();
-  private final List<Finished> finished = new ArrayList<>();
+  // The best of each text: it may come in several tokenisations, of which nobody sees a difference.
+  private final Map<String, Finished> finished = new LinkedHashMap<>();
+  private int longest; // the most tokens of a text, its end among them
 
   BeamSearch(
       Gemma gemma, GenerationOptions options, Set<Integer> ends, int width, float lengthPenalty) {
@@ -38,24 +42,32 @@ final class BeamSearch implements AutoCloseable {
   /** A token after a beam. */
   private record Step(Beam beam, int id, double sum) {}
 
-  private record Finished(List<Integer> ids, double score, FinishReason reason) {}
+  private record Finished(String text, List<Integer> ids, double score, FinishReason reason) {}
 
   List<Generation> run(int[] prompt) {
     long start = System.nanoTime();
+    Events.Prefill event = Events.prefill();
     Constraint constraint = options.constraint();
     Session session = gemma.newSession(options.adapter());
     beams.add(
         new Beam(
             session, List.of(), 0, constraint == null ? null : gemma.constrain(constraint, ends)));
-    // Each beam may have all tokens for itself, and copies of the pages where it begins and ends.
-    long own = (long) options.maxTokens() + 2 * KvCache.PAGE_SIZE;
     session.check(prompt);
+    // The last token is not run, so that there may be one more than the context has positions left.
+    longest = Math.min(options.maxTokens(), gemma.contextLength() - prompt.length + 1);
+    // Each beam may have all tokens for itself, and copies of the pages where it begins and ends.
+    long own = (long) longest + 2 * KvCache.PAGE_SIZE;
     session.awaitRoom(prompt.length, prompt.length + width * own, () -> false);
+    long waited = System.nanoTime() - start;
     List<Logits> rows = List.of(session.append(prompt));
     long prefilled = System.nanoTime();
-    for (int length = 1; length <= options.maxTokens() && !rows.isEmpty(); length++) {
+    long queued = waited + session.queuedNanos();
+    if (event != null) {
+      event.end(prompt.length, 0, queued);
+    }
+    for (int length = 1; length <= longest && !rows.isEmpty(); length++) {
       List<Step> live = choose(rows);
-      boolean last = length == options.maxTokens() || !hasRoom();
+      boolean last = length == longest;
       if (last || !canImprove(live)) {
         for (Step step : last ? live : List.<Step>of()) {
           finish(append(step.beam().ids(), step.id()), step.sum(), length, FinishReason.LENGTH);
@@ -64,27 +76,29 @@ final class BeamSearch implements AutoCloseable {
       }
       rows = advance(live);
     }
-    Duration prefill = Duration.ofNanos(prefilled - start);
-    Duration decode = Duration.ofNanos(System.nanoTime() - prefilled);
-    return finished.stream()
+    return best(prompt.length, queued, prefilled - start - queued, System.nanoTime() - prefilled);
+  }
+
+  private List<Generation> best(int promptTokens, long queued, long prefill, long decode) {
+    return finished.values().stream()
         .sorted(Comparator.comparingDouble(Finished::score).reversed())
         .limit(width)
         .map(
             text ->
                 new Generation(
-                    gemma.tokenizer().decode(text.ids().stream().mapToInt(id -> id).toArray()),
+                    text.text(),
                     text.ids(),
                     text.reason(),
                     new Usage(
-                        prompt.length,
+                        promptTokens,
                         text.ids().size(),
-                        prefill,
-                        decode,
+                        Duration.ofNanos(prefill),
+                        Duration.ofNanos(decode),
                         0,
                         0,
                         0,
-                        Duration.ZERO,
-                        prefill),
+                        Duration.ofNanos(queued),
+                        Duration.ofNanos(queued + prefill)),
                     List.of()))
         .toList();
   }
@@ -129,11 +143,9 @@ final class BeamSearch implements AutoCloseable {
   }
 
   private void finish(List<Integer> ids, double sum, int length, FinishReason reason) {
-    finished.add(new Finished(ids, sum / Math.pow(length, lengthPenalty), reason));
-  }
-
-  private boolean hasRoom() {
-    return beams.getFirst().session().position() < gemma.contextLength();
+    String text = gemma.tokenizer().decode(ids.stream().mapToInt(id -> id).toArray());
+    Finished one = new Finished(text, ids, sum / Math.pow(length, lengthPenalty), reason);
+    finished.merge(text, one, (a, b) -> a.score() >= b.score() ? a : b);
   }
 
   /** Whether some unfinished text may still become one of the best, as long as it may grow. */
@@ -142,7 +154,7 @@ final class BeamSearch implements AutoCloseable {
       return !live.isEmpty();
     }
     double worst =
-        finished.stream()
+        finished.values().stream()
             .map(Finished::score)
             .sorted(Comparator.reverseOrder())
             .skip(width - 1)
@@ -150,8 +162,8 @@ final class BeamSearch implements AutoCloseable {
             .orElseThrow();
     // Sums only fall; dividing them by the greatest length is what raises them most.
     int now = live.getFirst().beam().ids().size() + 1;
-    int longest = lengthPenalty > 0 ? options.maxTokens() + 1 : now;
-    return live.getFirst().sum() / Math.pow(longest, lengthPenalty) > worst;
+    int best = lengthPenalty > 0 ? longest : now;
+    return live.getFirst().sum() / Math.pow(best, lengthPenalty) > worst;
   }
 
   private List<Logits> advance(List<Step> live) {

@@ -53,6 +53,8 @@ public final class Chat implements AutoCloseable {
    * method throws, the message is not added.
    *
    * @throws ContextLengthException when the conversation does not fit
+   * @throws IllegalStateException when the chat or the model is closed, or another thread is
+   *     reading the last answer
    */
   public TokenStream stream(String text) {
     Tokenizer tokenizer = gemma.tokenizer();
@@ -88,7 +90,7 @@ public final class Chat implements AutoCloseable {
     if (last == null) {
       return closing;
     }
-    List<Integer> tokens = last.result().tokens();
+    List<Integer> tokens = last.tokens();
     int cached = Math.max(0, session.position() - answerStart);
     int[] missing =
         tokens.subList(Math.min(cached, tokens.size()), tokens.size()).stream()
@@ -106,24 +108,40 @@ public final class Chat implements AutoCloseable {
       return;
     }
     last.close();
+    if (!last.hasEnded()) {
+      throw new IllegalStateException(
+          "chat is used by two threads at once: another one is reading an answer, which ends now");
+    }
     pending = null;
     if (session.position() < pendingStart) {
       messages.removeLast();
       return;
     }
-    messages.add(new ChatMessage(Role.MODEL, last.result().text()));
+    messages.add(new ChatMessage(Role.MODEL, last.text()));
     answer = last;
     answerStart = pendingStart;
     end = session.position();
   }
 
-  /** The turns so far, the system text first if there is one. */
+  /**
+   * The turns so far, the system text first if there is one. A message whose answer is still under
+   * way is not among them; that answer goes on.
+   */
   public List<ChatMessage> messages() {
-    settle();
-    return List.copyOf(messages);
+    TokenStream last = pending;
+    if (last == null || last.hasEnded()) {
+      settle();
+      return List.copyOf(messages);
+    }
+    return List.copyOf(messages.subList(0, messages.size() - 1));
   }
 
-  /** Frees the cache. */
+  /**
+   * Cancels the answer under way, if there is one, and frees the cache.
+   *
+   * @throws IllegalStateException when another thread is computing an answer, which ends then;
+   *     close again
+   */
   @Override
   public void close() {
     settle();

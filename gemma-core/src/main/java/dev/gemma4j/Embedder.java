@@ -16,6 +16,7 @@ final class Embedder implements AutoCloseable {
   private final boolean normalize;
   private final float[][] hidden;
   private final List<Text> open = new ArrayList<>();
+  private long firstPass; // when it began, by System.nanoTime
 
   /** A text whose tokens before the session's position have been pooled. */
   private static final class Text {
@@ -48,6 +49,8 @@ final class Embedder implements AutoCloseable {
         throw new ContextLengthException(0, ids.length, gemma.contextLength());
       }
     }
+    long start = System.nanoTime();
+    Events.Prefill event = Events.prefill();
     List<Text> all = new ArrayList<>();
     int rows = 0;
     for (int[] ids : texts) {
@@ -61,6 +64,10 @@ final class Embedder implements AutoCloseable {
     }
     while (rows > 0) {
       rows -= pass();
+    }
+    if (event != null) {
+      int tokens = texts.stream().mapToInt(ids -> ids.length).sum();
+      event.end(tokens, 0, tokens == 0 ? 0 : firstPass - start);
     }
     return all.stream().map(this::vector).toList();
   }
@@ -91,6 +98,9 @@ final class Embedder implements AutoCloseable {
       }
     }
     gemma.run(requests);
+    if (firstPass == 0) {
+      firstPass = requests.getFirst().started();
+    }
     int taken = 0;
     for (int i = 0; i < requests.size(); i++) {
       int count = requests.get(i).taken();

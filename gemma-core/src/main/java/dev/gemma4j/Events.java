@@ -1,5 +1,6 @@
 package dev.gemma4j;
 
+import dev.gemma4j.model.Recorder;
 import jdk.jfr.Category;
 import jdk.jfr.DataAmount;
 import jdk.jfr.Description;
@@ -8,6 +9,7 @@ import jdk.jfr.Label;
 import jdk.jfr.Name;
 import jdk.jfr.StackTrace;
 import jdk.jfr.Timespan;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a flight recording shows of a model; passes are in {@link dev.gemma4j.model.PassEvent}. To
@@ -33,7 +35,17 @@ final class Events {
     long bytes;
   }
 
-  /** A prompt was run. */
+  /** A prompt that is run from now on; null when nothing records. */
+  static @Nullable Prefill prefill() {
+    if (!Recorder.isOn()) {
+      return null;
+    }
+    Prefill event = new Prefill();
+    event.begin();
+    return event;
+  }
+
+  /** A prompt was run, or texts to score or embed. */
   @Name("dev.gemma4j.Prefill")
   @Label("Prefill")
   @Category("Gemma")
@@ -49,9 +61,26 @@ final class Events {
     @Label("Queued")
     @Timespan
     long queued;
+
+    void end(int count, int known, long waited) {
+      tokens = count;
+      reused = known;
+      queued = waited;
+      commit();
+    }
   }
 
-  /** A text was generated. */
+  /** A text that is generated from now on; null when nothing records. */
+  static @Nullable Generated generated() {
+    if (!Recorder.isOn()) {
+      return null;
+    }
+    Generated event = new Generated();
+    event.begin();
+    return event;
+  }
+
+  /** A text was generated, or by beam search several, whose tokens are counted together. */
   @Name("dev.gemma4j.Generation")
   @Label("Generation")
   @Category("Gemma")
@@ -64,6 +93,7 @@ final class Events {
     int generatedTokens;
 
     @Label("Finish Reason")
+    @Description("As FinishReason, or ERROR when an exception ended the text")
     String finishReason = "";
 
     @Label("Prefill")

@@ -29,6 +29,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
@@ -252,7 +253,8 @@ public final class Gemma implements AutoCloseable {
 
   /**
    * Generates to the end. Waits while other texts leave no room for its keys and values, as {@link
-   * LoadOptions#kvWait} says.
+   * LoadOptions#kvWait} says. An interrupt ends it early, with {@link FinishReason#CANCELLED}, and
+   * stays set.
    *
    * @throws ContextLengthException when the prompt does not fit
    * @throws KvMemoryException when its keys and values do not fit, or not in time
@@ -278,7 +280,7 @@ public final class Gemma implements AutoCloseable {
    * How probable the model finds a text after a prompt.
    *
    * @param text encoded by itself, as the continuation that the model could have generated
-   * @throws ContextLengthException when they do not fit
+   * @throws ContextLengthException as {@link #score(Prompt, int[], int)}, as is all else
    */
   public Score score(Prompt prompt, String text) {
     return score(prompt, tokenizer().encode(text), 0);
@@ -291,6 +293,8 @@ public final class Gemma implements AutoCloseable {
    * @param prompt a text gets the beginning-of-text token in front; at least one token
    * @param alternatives how many of the most probable tokens to report for each place
    * @throws ContextLengthException when they do not fit
+   * @throws KvMemoryException when their keys and values do not fit, or not in time
+   * @throws CancellationException when the thread is interrupted, which stays so
    */
   public Score score(Prompt prompt, int[] ids, int alternatives) {
     return score(prompt, ids, alternatives, null);
@@ -326,7 +330,7 @@ public final class Gemma implements AutoCloseable {
    * @return in the order of the texts
    * @throws ContextLengthException when one does not fit
    * @throws KvMemoryException when its keys and values do not fit, or not in time
-   * @throws CancellationException when the thread is interrupted
+   * @throws CancellationException when the thread is interrupted, which stays so
    */
   public List<float[]> embed(List<String> texts, Pooling pooling, boolean normalize) {
     return embed(texts, pooling, normalize, null);
@@ -339,6 +343,7 @@ public final class Gemma implements AutoCloseable {
    */
   public List<float[]> embed(
       List<String> texts, Pooling pooling, boolean normalize, @Nullable LoraAdapter adapter) {
+    Objects.requireNonNull(pooling, "pooling");
     List<int[]> ids = new ArrayList<>();
     for (String text : texts) {
       ids.add(ChatTemplate.concat(new int[] {tokenizer().bosId()}, tokenizer().encode(text)));
@@ -433,6 +438,7 @@ public final class Gemma implements AutoCloseable {
    *
    * @throws MalformedFileException when the file is no saved session, is damaged, or comes from
    *     another model or from a session with an adapter
+   * @throws IOException when it cannot be read, or a file of the model has become shorter
    * @throws KvMemoryException when it does not fit
    */
   public Session restore(Path path) throws IOException {
@@ -456,14 +462,22 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  byte[] fingerprint() {
+  byte[] fingerprint() throws IOException {
     turn.lock();
     try {
       requireOpen();
-      if (fingerprint == null) {
-        fingerprint = SessionFile.fingerprint(checkpoint, weights(), merged);
+      byte[] known = fingerprint;
+      if (known == null) {
+        try {
+          known = SessionFile.fingerprint(checkpoint, weights(), merged);
+        } catch (InternalError e) {
+          checkpoint.checkFiles();
+          throw e;
+        }
+        checkpoint.checkFiles(); // a page that is half gone reads as zeros
+        fingerprint = known;
       }
-      return fingerprint;
+      return known;
     } finally {
       turn.unlock();
     }
@@ -476,6 +490,11 @@ public final class Gemma implements AutoCloseable {
    * @param sessions of this model, all different
    * @param ids one for each
    * @return the logits of each, in order, valid until the session changes
+   * @throws IllegalArgumentException when it is not so
+   * @throws ContextLengthException as {@link Session#append(int...)}; all sessions are unchanged
+   * @throws KvMemoryException as {@link Session#append(int...)}
+   * @throws IllegalStateException as {@link Session#append(int...)}
+   * @throws CancellationException as {@link Session#append(int...)}
    */
   public List<Logits> decode(List<Session> sessions, int... ids) {
     if (sessions.size() != ids.length
@@ -489,6 +508,11 @@ public final class Gemma implements AutoCloseable {
               + " tokens; expected 1 to "
               + GemmaForward.MAX_ROWS
               + " different sessions and one token each");
+    }
+    for (Session session : sessions) {
+      if (!session.isOf(this)) {
+        throw new IllegalArgumentException("a session is of another model");
+      }
     }
     List<Session> entered = new ArrayList<>();
     try {
@@ -549,6 +573,15 @@ public final class Gemma implements AutoCloseable {
       }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
+    } finally {
+      turn.unlock();
+    }
+  }
+
+  boolean isClosed() {
+    turn.lock();
+    try {
+      return closed;
     } finally {
       turn.unlock();
     }

@@ -21,9 +21,4 @@ public record Generation(
     tokens = List.copyOf(tokens);
     logProbabilities = List.copyOf(logProbabilities);
   }
-
-  Generation withPromptTokens(int count) {
-    return new Generation(
-        text, tokens, finishReason, usage.withPromptTokens(count), logProbabilities);
-  }
 }

@@ -7,6 +7,7 @@ import dev.gemma4j.sampling.Sampler;
 import dev.gemma4j.sampling.Samplers;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -40,6 +41,7 @@ public record GenerationOptions(
     boolean bos,
     boolean ignoreEos) {
   public GenerationOptions {
+    Objects.requireNonNull(sampler, "sampler");
     if (maxTokens < 0) {
       throw new IllegalArgumentException("maxTokens must be 0 or more, but is " + maxTokens);
     }
@@ -218,7 +220,7 @@ public record GenerationOptions(
 
     /** Replaces temperature, top-k, top-p and min-p. */
     public Builder sampler(Sampler custom) {
-      sampler = custom;
+      sampler = Objects.requireNonNull(custom, "sampler");
       return this;
     }
 

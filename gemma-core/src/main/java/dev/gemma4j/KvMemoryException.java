@@ -1,5 +1,6 @@
 package dev.gemma4j;
 
+import dev.gemma4j.model.KvPool;
 import java.time.Duration;
 
 /**
@@ -14,21 +15,28 @@ public final class KvMemoryException extends RuntimeException {
   private final long available;
   private final long limit;
 
-  KvMemoryException(long asked, long available, long limit, Duration waited) {
+  KvMemoryException(KvPool.FullException full, long limit, Duration waited) {
     super(
         "keys and values: asked for "
-            + asked
+            + full.asked()
             + " bytes, "
-            + available
+            + full.available()
             + " are left of kvMemory, which is "
             + limit
-            + (waited.isZero() ? "" : ", after " + waited.toMillis() + " ms of waiting"));
-    this.asked = asked;
-    this.available = available;
+            + (waited.isZero() ? "" : ", after " + waited.toMillis() + " ms of waiting")
+            + (full.available() < full.asked() ? "" : ", behind others who ask for more")
+            + (full.asked() == full.least()
+                ? ""
+                : "; the prompt needs " + full.least() + ", so that a smaller maxTokens may fit"));
+    this.asked = full.asked();
+    this.available = full.available();
     this.limit = limit;
   }
 
-  /** Bytes that were asked for, without which the text or the session cannot go on. */
+  /**
+   * Bytes that were asked for: for a text that has waited, those of its prompt and all of its
+   * maxTokens; else those without which the text or the session cannot go on.
+   */
   public long asked() {
     return asked;
   }

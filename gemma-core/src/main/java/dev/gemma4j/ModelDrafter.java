@@ -2,22 +2,45 @@ package dev.gemma4j;
 
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.sampling.TokenHistory;
+import java.util.function.BooleanSupplier;
 
 /** See {@link Speculation#draftModel}. */
 final class ModelDrafter implements Speculation.Drafter {
   private final Gemma gemma;
   private final int tokens;
   private final Session session;
+  private BooleanSupplier cancelled = () -> false;
   private int known; // the session's tokens before it are the text's; after it they were guesses
 
   ModelDrafter(Gemma gemma, int tokens) {
     this.gemma = gemma;
     this.tokens = tokens;
-    this.session = gemma.newSession();
+    try {
+      this.session = gemma.newSession();
+    } catch (IllegalStateException e) {
+      throw named(e);
+    }
+  }
+
+  /** Says when the text is cancelled, which ends a guess under way. */
+  void cancelledBy(BooleanSupplier asked) {
+    cancelled = asked;
   }
 
   @Override
   public int[] draft(TokenHistory history, int most) {
+    try {
+      return guess(history, most);
+    } catch (IllegalStateException e) {
+      throw named(e);
+    }
+  }
+
+  private IllegalStateException named(IllegalStateException e) {
+    return gemma.isClosed() ? new IllegalStateException("draft model is closed", e) : e;
+  }
+
+  private int[] guess(TokenHistory history, int most) {
     int[] guess = new int[Math.min(tokens, most)];
     if (history.size() + guess.length - 1 > gemma.contextLength()) {
       return new int[0];
@@ -34,12 +57,12 @@ final class ModelDrafter implements Speculation.Drafter {
       rest[i] = history.get(known + i);
     }
     try {
-      Logits logits = session.append(rest);
+      Logits logits = session.append(rest, cancelled);
       known = history.size();
       for (int i = 0; i < guess.length; i++) {
         guess[i] = logits.argmax();
         if (i + 1 < guess.length) {
-          logits = session.append(guess[i]);
+          logits = session.append(new int[] {guess[i]}, cancelled);
         }
       }
     } catch (KvMemoryException e) {

@@ -1,6 +1,7 @@
 package dev.gemma4j;
 
 import java.util.List;
+import java.util.Objects;
 
 /** What a generation starts from: text to continue, ids, or the turns of a chat. */
 public sealed interface Prompt {
@@ -20,7 +21,11 @@ public sealed interface Prompt {
   }
 
   /** See {@link Prompt#of}. */
-  record Text(String text) implements Prompt {}
+  record Text(String text) implements Prompt {
+    public Text {
+      Objects.requireNonNull(text, "text");
+    }
+  }
 
   /** See {@link Prompt#ofIds}. */
   record Ids(int[] ids) implements Prompt {}

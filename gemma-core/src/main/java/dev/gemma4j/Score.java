@@ -34,14 +34,18 @@ public record Score(List<TokenLogProbabilities> tokens) {
       throw new IllegalArgumentException("a text is scored after a prompt of at least one token");
     }
     List<TokenLogProbabilities> scored = new ArrayList<>();
+    long start = System.nanoTime();
+    Events.Prefill event = Events.prefill();
     try (Session session = gemma.newSession(adapter)) {
       session.check(ChatTemplate.concat(prompt, ids)); // all of it, before any is computed
       if (ids.length > 0) {
         int all = prompt.length + ids.length;
         session.awaitRoom(all, all, () -> false);
       }
+      long queued = System.nanoTime() - start;
       if (prompt.length > 1 && ids.length > 0) {
         session.append(Arrays.copyOf(prompt, prompt.length - 1));
+        queued += session.queuedNanos();
       }
       if (ids.length > 0) {
         int[] before = ChatTemplate.concat(new int[] {prompt[prompt.length - 1]}, ids);
@@ -49,6 +53,9 @@ public record Score(List<TokenLogProbabilities> tokens) {
             Arrays.copyOf(before, ids.length),
             (i, logits) ->
                 scored.add(TokenLogProbabilities.of(logits.logSoftmax(), ids[i], alternatives)));
+      }
+      if (event != null) {
+        event.end(prompt.length + ids.length, 0, queued);
       }
     }
     return new Score(scored);

@@ -14,7 +14,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
@@ -31,7 +31,7 @@ public final class Session implements AutoCloseable {
   private final Gemma gemma;
   private final KvCache cache;
   private final Scheduler.Caller caller;
-  private final AtomicBoolean busy = new AtomicBoolean();
+  private final AtomicReference<@Nullable Thread> user = new AtomicReference<>();
   private int[] tokens;
   private int length;
   private float @Nullable [] logits;
@@ -89,13 +89,20 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * Appends tokens and shows the logits after each of them, as scoring needs.
+   * Appends tokens and shows the logits after each of them, as scoring needs. Whatever it throws,
+   * be it the visitor's, leaves the session unchanged.
    *
+   * @param visitor must not use this session
    * @throws ContextLengthException as {@link #append(int...)}
+   * @throws KvMemoryException as {@link #append(int...)}
+   * @throws IllegalArgumentException as {@link #append(int...)}
+   * @throws IllegalStateException as {@link #append(int...)}
    * @throws CancellationException as {@link #append(int...)}
    */
   public void append(int[] ids, RowVisitor visitor) {
     enter();
+    int start = length;
+    boolean done = false;
     try {
       check(ids);
       int rows = Math.min(ids.length, 32);
@@ -107,13 +114,18 @@ public final class Session implements AutoCloseable {
             part,
             i -> targets[i],
             () -> false,
-            (start, end) -> {
-              for (int i = start; i < end; i++) {
+            (begin, end) -> {
+              for (int i = begin; i < end; i++) {
                 visitor.row(first + i, Logits.of(targets[i]));
               }
             });
       }
+      done = true;
     } finally {
+      if (!done) { // by the visitor, perhaps
+        length = start;
+        cache.truncate(start);
+      }
       leave();
     }
   }
@@ -172,6 +184,10 @@ public final class Session implements AutoCloseable {
     }
   }
 
+  boolean isOf(Gemma model) {
+    return gemma == model;
+  }
+
   /** A request for {@code ids[from..to)} at the end of this session, whose room is reserved. */
   Scheduler.Request request(
       int[] ids,
@@ -192,7 +208,7 @@ public final class Session implements AutoCloseable {
     try {
       cache.reserve(length, end);
     } catch (KvPool.FullException e) {
-      throw new KvMemoryException(e.asked(), e.available(), gemma.kvMemory(), Duration.ZERO);
+      throw new KvMemoryException(e, gemma.kvMemory(), Duration.ZERO);
     }
   }
 
@@ -210,7 +226,7 @@ public final class Session implements AutoCloseable {
       cache.awaitRoom(least, most, TimeUnit.NANOSECONDS.convert(longest), cancelled);
     } catch (KvPool.FullException e) {
       Duration waited = e.asked() > gemma.kvMemory() ? Duration.ZERO : longest;
-      throw new KvMemoryException(e.asked(), e.available(), gemma.kvMemory(), waited);
+      throw new KvMemoryException(e, gemma.kvMemory(), waited);
     }
   }
 
@@ -400,7 +416,7 @@ public final class Session implements AutoCloseable {
    * Writes tokens, keys and values to a file, from which {@link Gemma#restore} continues. The file
    * appears whole or not at all.
    *
-   * @throws IOException when it cannot be written
+   * @throws IOException when it cannot be written, or a file of the model has become shorter
    */
   public void save(Path path) throws IOException {
     enter();
@@ -412,7 +428,7 @@ public final class Session implements AutoCloseable {
   }
 
   /** What must be the same to go on with the keys and values. */
-  byte[] fingerprint() {
+  byte[] fingerprint() throws IOException {
     return SessionFile.withAdapter(gemma.fingerprint(), cache.adapter());
   }
 
@@ -424,25 +440,31 @@ public final class Session implements AutoCloseable {
   }
 
   void enter() {
-    if (!busy.compareAndSet(false, true)) {
-      throw new IllegalStateException("session is used by two threads at once");
-    }
+    occupy();
     if (closed) {
-      busy.set(false);
+      leave();
       throw new IllegalStateException("session is closed");
     }
   }
 
+  private void occupy() {
+    Thread me = Thread.currentThread();
+    if (!user.compareAndSet(null, me)) {
+      throw new IllegalStateException(
+          user.get() == me
+              ? "session is used by the visitor that it is calling"
+              : "session is used by two threads at once");
+    }
+  }
+
   void leave() {
-    busy.set(false);
+    user.set(null);
   }
 
   /** Frees the cache. Harmless when repeated. */
   @Override
   public void close() {
-    if (!busy.compareAndSet(false, true)) {
-      throw new IllegalStateException("session is used by two threads at once");
-    }
+    occupy();
     try {
       if (!closed) {
         closed = true;

@@ -15,12 +15,17 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.zip.CRC32C;
 import java.util.zip.CheckedInputStream;
 import java.util.zip.CheckedOutputStream;
@@ -96,10 +101,14 @@ final class SessionFile {
     if (directory == null) {
       throw new IOException(path + ": found a root, expected a file to write");
     }
-    Path temporary = Files.createTempFile(directory, target.getFileName() + ".", ".tmp");
+    // Not createTempFile, which lets nobody else read it, whatever the umask.
+    String random = Long.toUnsignedString(ThreadLocalRandom.current().nextLong(), 36);
+    Path temporary = directory.resolve(target.getFileName() + "." + random + ".tmp");
     try {
       CRC32C crc = new CRC32C();
-      try (OutputStream file = Files.newOutputStream(temporary);
+      try (OutputStream file =
+              Files.newOutputStream(
+                  temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
           DataOutputStream out =
               new DataOutputStream(
                   new CheckedOutputStream(new BufferedOutputStream(file, 1 << 16), crc))) {
@@ -123,9 +132,31 @@ final class SessionFile {
       }
       Files.move(
           temporary, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-    } finally {
-      Files.deleteIfExists(temporary);
+    } catch (IOException e) {
+      delete(temporary, e);
+      throw new IOException(path + ": cannot be written: " + reason(e, directory), e);
+    } catch (Throwable t) {
+      delete(temporary, t);
+      throw t;
     }
+  }
+
+  private static void delete(Path file, Throwable cause) {
+    try {
+      Files.deleteIfExists(file);
+    } catch (IOException e) {
+      cause.addSuppressed(e);
+    }
+  }
+
+  /** Why, without the name of the temporary file. */
+  private static String reason(IOException e, Path directory) {
+    return switch (e) {
+      case NoSuchFileException missing -> "there is no directory " + directory;
+      case AccessDeniedException denied -> "no permission to write in " + directory;
+      case FileSystemException other when other.getReason() != null -> other.getReason();
+      default -> String.valueOf(e.getMessage());
+    };
   }
 
   private static void write(float[] floats, DataOutputStream out) throws IOException {

@@ -18,13 +18,18 @@ import java.util.NoSuchElementException;
 import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.random.RandomGenerator;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A generation under way, computed as it is pulled. Close it or run it to its end; leaving a try
- * block cancels the rest. One thread pulls; {@link #cancel} may come from any other, and so may an
- * interrupt.
+ * block cancels the rest. One thread pulls; {@link #cancel} and {@link #close} may come from any
+ * other, and so may an interrupt.
+ *
+ * <p>After a {@link KvMemoryException} the next pull tries again and goes on with the same text;
+ * until then, or until it is closed, the stream holds the memory that it had. Any other exception
+ * out of a pull ends the stream and frees its memory.
  */
 public final class TokenStream implements Iterator<Token>, Iterable<Token>, AutoCloseable {
   /** The most guesses that one pass verifies: with the token before them one block of logits. */
@@ -33,7 +38,8 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private final Gemma gemma;
   private final Session session;
   private final boolean ownsSession;
-  private final int[] prompt;
+  private final Before before;
+  private final int[] prompt; // what is left of it
   private final Set<Integer> ends;
   private final GenerationOptions options;
   private final RandomGenerator random;
@@ -53,9 +59,14 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private final List<Integer> ids = new ArrayList<>();
   private final StringBuilder text = new StringBuilder();
   private int emitted; // characters of text already handed out
-  private @Nullable Token next;
-  private @Nullable FinishReason finishReason;
+  private @Nullable Token next; // of the thread that pulls, nobody else's
+  private @Nullable FinishReason finishReason; // null until it has ended, and when it has failed
+  private @Nullable Throwable failure; // of the last pull
+  private boolean mayTryAgain; // after it
+  private volatile boolean ended; // the last to be set: all is free, and nothing changes any more
   private volatile boolean cancelled;
+  private volatile boolean closed; // to be ended by who is inside, if somebody is
+  private final AtomicReference<@Nullable Thread> inside = new AtomicReference<>();
   private long prefillNanos;
   private long decodeNanos;
   private final long created = System.nanoTime();
@@ -64,6 +75,11 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private int reused;
   private Events.@Nullable Generated generated;
 
+  /** What was done for the text before its stream began: a beginning of the prompt was run. */
+  record Before(int tokens, long queuedNanos, long prefillNanos) {
+    static final Before NOTHING = new Before(0, 0, 0);
+  }
+
   TokenStream(
       Gemma gemma,
       Session session,
@@ -71,9 +87,23 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       int[] prompt,
       Set<Integer> ends,
       GenerationOptions options) {
+    this(gemma, session, ownsSession, Before.NOTHING, prompt, ends, options);
+  }
+
+  TokenStream(
+      Gemma gemma,
+      Session session,
+      boolean ownsSession,
+      Before before,
+      int[] prompt,
+      Set<Integer> ends,
+      GenerationOptions options) {
     this.gemma = gemma;
     this.session = session;
     this.ownsSession = ownsSession;
+    this.before = before;
+    this.prefillNanos = before.prefillNanos();
+    this.queuedNanos = before.queuedNanos();
     this.prompt = prompt;
     this.ends = ends;
     this.options = options;
@@ -88,15 +118,15 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       this.processors = options.processors().stream().map(LogitsProcessor::newText).toList();
       this.sampler = options.sampler().newText();
       this.drafter = speculation == null ? null : speculation.newText(gemma);
+      if (drafter instanceof ModelDrafter guesses) {
+        guesses.cancelledBy(() -> cancelled);
+      }
       this.constrained = constraint == null ? null : gemma.constrain(constraint, ends);
     } catch (Throwable t) {
       release();
       throw t;
     }
-    if (Recorder.isOn()) {
-      generated = new Events.Generated();
-      generated.begin();
-    }
+    generated = Events.generated();
   }
 
   /** This stream itself: it can be walked once. */
@@ -105,22 +135,94 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     return this;
   }
 
+  /**
+   * Computes the next token, if there is one.
+   *
+   * @throws ContextLengthException when the prompt does not fit
+   * @throws KvMemoryException when there is no room for keys and values; may be tried again
+   * @throws IllegalStateException when the stream has failed before, of which it names the cause;
+   *     when the model is closed, or another thread pulls
+   */
   @Override
   public boolean hasNext() {
-    if (next == null && finishReason == null) {
-      next = advance();
+    if (closed) {
+      return false;
     }
-    return next != null;
+    enter();
+    try {
+      if (ended && finishReason == null) {
+        throw failed();
+      }
+      if (next == null && !ended) {
+        next = pull();
+      }
+      return next != null;
+    } finally {
+      leave();
+    }
   }
 
+  /**
+   * The next token.
+   *
+   * @throws NoSuchElementException when there is none
+   * @throws IllegalStateException as {@link #hasNext}, as is all else
+   */
   @Override
   public Token next() {
-    Token token = hasNext() ? next : null;
+    Token token = next; // if there, it may be had though somebody closed the stream meanwhile
+    if (token == null) {
+      token = hasNext() ? next : null;
+    }
     if (token == null) {
       throw new NoSuchElementException("the generation has ended: " + finishReason);
     }
     next = null;
     return token;
+  }
+
+  private void enter() {
+    Thread me = Thread.currentThread();
+    if (!inside.compareAndSet(null, me)) {
+      throw new IllegalStateException(
+          inside.get() == me
+              ? "stream is pulled by what it calls itself"
+              : "stream is pulled by two threads at once");
+    }
+  }
+
+  private void leave() {
+    inside.set(null);
+    if (closed && !ended) { // by somebody who found this thread inside
+      close();
+    }
+  }
+
+  private IllegalStateException failed() {
+    return new IllegalStateException("the generation has failed: " + failure, failure);
+  }
+
+  private @Nullable Token pull() {
+    failure = null;
+    mayTryAgain = false;
+    try {
+      return advance();
+    } catch (Throwable t) {
+      failure = t;
+      if (!mayTryAgain && !ended) {
+        fail(t);
+      }
+      throw t;
+    }
+  }
+
+  private void fail(Throwable cause) {
+    text.setLength(emitted);
+    try {
+      end(null);
+    } catch (Throwable t) { // of a drafter
+      cause.addSuppressed(t);
+    }
   }
 
   private @Nullable Token advance() {
@@ -135,6 +237,9 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       row = nextLogits();
     } catch (CancellationException e) {
       return finish(FinishReason.CANCELLED, null);
+    } catch (KvMemoryException e) {
+      mayTryAgain = true; // nothing has changed; elsewhere, as in a sampler, something has
+      throw e;
     }
     int id = choose(row);
     if (ends.contains(id) && !options.ignoreEos()) {
@@ -209,38 +314,38 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   }
 
   private Logits runPrompt(long start) {
-    Events.Prefill event = Recorder.isOn() ? new Events.Prefill() : null;
-    if (event != null) {
-      event.begin();
-    }
+    Events.Prefill event = before == Before.NOTHING ? Events.prefill() : null; // else there is one
     Logits row = session.appendPrompt(prompt, options.maxTokens(), () -> cancelled);
-    queuedNanos = session.queuedNanos();
+    long queued = session.queuedNanos();
     reused = session.reused();
     if (event != null) {
-      event.tokens = prompt.length;
-      event.reused = reused;
-      event.queued = queuedNanos;
-      event.commit();
+      event.end(prompt.length, reused, queued);
     }
-    prefillNanos += System.nanoTime() - start - queuedNanos;
-    firstTokenNanos = System.nanoTime() - created;
+    long now = System.nanoTime();
+    queuedNanos += queued;
+    prefillNanos += now - start - queued;
+    firstTokenNanos = before.queuedNanos() + before.prefillNanos() + now - created;
     return row;
   }
 
   /** Runs a token, with guesses of what follows it if there are any. */
   private Logits decode(int id) {
-    draft = guess(id);
+    int[] guess = guess(id);
+    int rows = 1 + guess.length;
+    Logits row;
+    if (rows == 1) {
+      row = session.append(new int[] {id}, () -> cancelled);
+    } else {
+      if (draftLogits.length < rows) {
+        draftLogits = new float[rows][gemma.config().vocabSize()];
+      }
+      session.verify(ChatTemplate.concat(new int[] {id}, guess), draftLogits, () -> cancelled);
+      row = Logits.of(draftLogits[0]);
+    }
+    draft = guess; // only now: without room for them the guesses are no use
     taken = 0;
-    if (draft.length == 0) {
-      return session.append(new int[] {id}, () -> cancelled);
-    }
-    int rows = 1 + draft.length;
-    if (draftLogits.length < rows) {
-      draftLogits = new float[rows][gemma.config().vocabSize()];
-    }
-    session.verify(ChatTemplate.concat(new int[] {id}, draft), draftLogits, () -> cancelled);
-    drafted += draft.length;
-    return Logits.of(draftLogits[0]);
+    drafted += guess.length;
+    return row;
   }
 
   private int[] guess(int id) {
@@ -284,31 +389,45 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
    * no token comes any more, it is left out.
    */
   private @Nullable Token finish(FinishReason reason, @Nullable Integer endId) {
-    finishReason = reason;
+    FinishReason ending = reason;
     if (reason == FinishReason.CANCELLED) {
       text.setLength(emitted);
     } else if (reason != FinishReason.STOP) {
       int searchFrom = Math.max(0, text.length() - longestStop + 1);
       text.append(decoder.flush());
       if (cutAtStop(searchFrom)) {
-        finishReason = FinishReason.STOP;
+        ending = FinishReason.STOP;
       }
     }
-    release();
-    if (Recorder.isOn()) {
-      // A recording that started meanwhile shows the text without a beginning.
-      Events.Generated event = generated == null ? new Events.Generated() : generated;
-      event.generatedTokens = ids.size();
-      event.promptTokens = prompt.length;
-      event.finishReason = String.valueOf(finishReason);
-      event.prefill = prefillNanos;
-      event.decode = decodeNanos;
-      event.commit();
-    }
+    end(ending);
     if (text.length() > emitted && endId != null) {
       return emit(endId, text.length());
     }
     return null;
+  }
+
+  /** Frees and records; null when it has failed. */
+  private void end(@Nullable FinishReason reason) {
+    finishReason = reason;
+    try {
+      release();
+    } finally {
+      record();
+      ended = true;
+    }
+  }
+
+  private void record() {
+    if (Recorder.isOn()) {
+      // A recording that started meanwhile shows the text without a beginning.
+      Events.Generated event = generated == null ? new Events.Generated() : generated;
+      event.generatedTokens = ids.size();
+      event.promptTokens = before.tokens() + prompt.length;
+      event.finishReason = failure == null ? String.valueOf(finishReason) : "ERROR";
+      event.prefill = prefillNanos;
+      event.decode = decodeNanos;
+      event.commit();
+    }
   }
 
   private boolean cutAtStop(int from) {
@@ -349,19 +468,23 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   /**
    * The result, once the stream has ended or was closed.
    *
-   * @throws IllegalStateException while it is under way
+   * @throws IllegalStateException while it is under way, which after a {@link #close} from another
+   *     thread it may still be; or when it has failed, of which it names the cause
    */
   public Generation result() {
-    FinishReason reason = finishReason;
-    if (reason == null || next != null) {
+    if (!ended || next != null && !closed) {
       throw new IllegalStateException("the generation is still under way");
+    }
+    FinishReason reason = finishReason;
+    if (reason == null) {
+      throw failed();
     }
     return new Generation(
         text.toString(),
         ids,
         reason,
         new Usage(
-            prompt.length,
+            before.tokens() + prompt.length,
             ids.size(),
             Duration.ofNanos(prefillNanos),
             Duration.ofNanos(decodeNanos),
@@ -373,26 +496,59 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
         logProbabilities);
   }
 
+  /** Whether it has come to its end, by failure or otherwise; from any thread. */
+  boolean hasEnded() {
+    return ended;
+  }
+
+  /** The text of a stream that has ended, by failure or otherwise. */
+  String text() {
+    return text.toString();
+  }
+
+  /** The tokens of a stream that has ended, by failure or otherwise. */
+  List<Integer> tokens() {
+    return ids;
+  }
+
   private void release() {
-    if (drafter != null) {
-      drafter.close();
-    }
-    if (ids.size() > 1) {
-      session.remember();
-    }
-    if (ownsSession) {
-      session.close();
-    } else {
-      session.rest();
+    draftLogits = new float[0][]; // a chat keeps its last stream
+    try {
+      if (drafter != null) {
+        drafter.close();
+      }
+    } finally {
+      try {
+        if (ids.size() > 1) {
+          session.remember();
+        }
+      } finally {
+        if (ownsSession) {
+          session.close();
+        } else {
+          session.rest();
+        }
+      }
     }
   }
 
-  /** Cancels what is left. Harmless when repeated or after the end. */
+  /**
+   * Cancels what is left and frees the memory; while another thread is computing a token, that one
+   * does so, after the layer under way. Harmless when repeated or after the end.
+   */
   @Override
   public void close() {
-    next = null;
-    if (finishReason == null) {
-      finish(FinishReason.CANCELLED, null);
+    closed = true;
+    if (inside.compareAndSet(null, Thread.currentThread())) {
+      try {
+        if (!ended) {
+          finish(FinishReason.CANCELLED, null);
+        }
+      } finally {
+        inside.set(null);
+      }
+    } else {
+      cancel();
     }
   }
 }

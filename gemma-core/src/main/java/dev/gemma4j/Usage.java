@@ -23,17 +23,4 @@ public record Usage(
     int acceptedTokens,
     int reusedPromptTokens,
     Duration queued,
-    Duration firstToken) {
-  Usage withPromptTokens(int count) {
-    return new Usage(
-        count,
-        generatedTokens,
-        prefill,
-        decode,
-        draftedTokens,
-        acceptedTokens,
-        reusedPromptTokens,
-        queued,
-        firstToken);
-  }
-}
+    Duration firstToken) {}

@@ -4,11 +4,13 @@ import static dev.gemma4j.ForwardGoldenTest.assertClose;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.gemma4j.model.Scheduler;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -171,6 +173,52 @@ class BatchingTest {
       assertThat(Thread.interrupted()).isTrue();
       assertThat(session.position()).isEqualTo(3);
       assertClose(session.append(4).toArray(), expected, "after the interrupt");
+    }
+  }
+
+  @Test
+  void aSessionOfAnotherModelIsRefusedAndHurtsNobody() {
+    List<Integer> expected = alone(6);
+    try (Gemma other = Goldens.load(MODEL);
+        Session foreign = other.newSession();
+        Session own = gemma.newSession()) {
+      foreign.append(1);
+      assertThatThrownBy(() -> gemma.decode(List.of(own, foreign), 2, 3))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage("a session is of another model");
+      assertThat(foreign.append(2).size()).isEqualTo(512);
+      assertThat(own.append(2).size()).isEqualTo(512);
+    }
+    assertThat(alone(6)).isEqualTo(expected);
+  }
+
+  @Test
+  void aPassThatCannotBeMadeFailsAndTheNextOneRuns() throws Exception {
+    List<Integer> expected = alone(6);
+    try (ExecutorService executor = Executors.newCachedThreadPool()) {
+      for (int round = 0; round < 20; round++) {
+        Future<List<Integer>> other = executor.submit(() -> alone(6)); // may be in that pass
+        try (Session session = gemma.newSession()) {
+          Scheduler.Request request =
+              session.request(
+                  new int[] {1, 2},
+                  0,
+                  2,
+                  i -> {
+                    throw new OutOfMemoryError("for the test");
+                  },
+                  () -> false);
+          assertThatThrownBy(() -> gemma.run(List.of(request)))
+              .isInstanceOf(OutOfMemoryError.class)
+              .hasMessage("for the test");
+        }
+        try {
+          assertThat(other.get()).isEqualTo(expected);
+        } catch (ExecutionException e) {
+          assertThat(e).hasRootCauseMessage("for the test");
+        }
+        assertThat(alone(6)).isEqualTo(expected);
+      }
     }
   }
 }

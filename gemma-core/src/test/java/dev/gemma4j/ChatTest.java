@@ -224,4 +224,40 @@ class ChatTest {
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("must end with a user message");
   }
+
+  @Test
+  void lookingAtTheTurnsDoesNotEndTheAnswer() {
+    try (Chat chat = gemma.chat("Be brief.", GREEDY);
+        Chat expected = gemma.chat("Be brief.", GREEDY)) {
+      chat.send("Hello");
+      expected.send("Hello");
+      try (TokenStream stream = chat.stream("More")) {
+        stream.next();
+        assertThat(chat.messages()).isEqualTo(expected.messages()).hasSize(3);
+        stream.forEachRemaining(token -> {});
+        assertThat(stream.result().text()).isEqualTo(expected.send("More"));
+        assertThat(chat.messages()).isEqualTo(expected.messages()).hasSize(5);
+      }
+    }
+  }
+
+  @Test
+  void anAnswerThatFailedStaysAsFarAsItCame() {
+    int[] calls = {0};
+    Sampler moody =
+        (logits, random) -> {
+          if (++calls[0] == 4) {
+            throw new IllegalStateException("not today");
+          }
+          return logits.argmax();
+        };
+    GenerationOptions options =
+        GenerationOptions.builder().maxTokens(12).sampler(moody).ignoreEos(true).build();
+    try (Chat chat = gemma.chat("Be brief.", options)) {
+      assertThatThrownBy(() -> chat.send("Hello")).hasMessage("not today");
+      assertThat(chat.messages()).hasSize(3);
+      assertThat(chat.send("More")).isNotNull();
+      assertThat(chat.messages()).hasSize(5);
+    }
+  }
 }

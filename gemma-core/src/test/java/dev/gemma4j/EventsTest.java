@@ -1,6 +1,7 @@
 package dev.gemma4j;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
 import java.nio.file.Path;
@@ -112,5 +113,54 @@ class EventsTest {
         .filter(e -> e.getEventType().getName().equals("dev.gemma4j." + name))
         .sorted(java.util.Comparator.comparing(RecordedEvent::getStartTime))
         .toList();
+  }
+
+  @Test
+  void everythingThatRunsAPromptIsRecorded(@TempDir Path directory) throws IOException {
+    Path file = directory.resolve("recording.jfr");
+    Prompt prompt = Prompt.ofIds(new int[40]);
+    GenerationOptions options = GenerationOptions.builder().maxTokens(4).ignoreEos(true).build();
+    try (Recording recording = new Recording();
+        Gemma gemma = Goldens.load("gemma-mqa-f32")) {
+      recording.start();
+      Search.samples(gemma, prompt, options, 2);
+      assertThat(Search.beams(gemma, prompt, options, 2, 1)).hasSize(2);
+      gemma.score(prompt, new int[] {1, 2}, 0);
+      gemma.embedIds(List.of(new int[10], new int[20]), Pooling.MEAN, true, null);
+      recording.stop();
+      recording.dump(file);
+    }
+    List<RecordedEvent> events = RecordingFile.readAllEvents(file);
+    assertThat(of(events, "Prefill"))
+        .extracting(e -> e.getInt("tokens"))
+        .containsExactly(40, 40, 42, 30);
+    List<RecordedEvent> texts = of(events, "Generation");
+    assertThat(texts).extracting(e -> e.getInt("promptTokens")).containsExactly(40, 40, 40);
+    assertThat(texts).extracting(e -> e.getInt("generatedTokens")).containsExactly(4, 4, 8);
+    assertThat(texts).extracting(e -> e.getString("finishReason")).containsOnly("LENGTH");
+    assertThat(texts).extracting(e -> e.getDuration("prefill")).allMatch(d -> d.isPositive());
+  }
+
+  @Test
+  void failuresAreNotCancellations(@TempDir Path directory) throws IOException {
+    Path file = directory.resolve("recording.jfr");
+    try (Recording recording = new Recording();
+        Gemma gemma = Goldens.load("gemma-mqa-f32", LoadOptions.defaults().withContextLength(64))) {
+      recording.start();
+      GenerationOptions options = GenerationOptions.builder().maxTokens(4).build();
+      Prompt tooLong = Prompt.ofIds(new int[65]);
+      assertThatThrownBy(() -> gemma.generate(tooLong, options))
+          .isInstanceOf(ContextLengthException.class);
+      assertThatThrownBy(() -> Search.beams(gemma, tooLong, options, 2, 1))
+          .isInstanceOf(ContextLengthException.class);
+      try (TokenStream stream = gemma.stream(Prompt.ofIds(1, 2), options)) {
+        stream.next();
+      }
+      recording.stop();
+      recording.dump(file);
+    }
+    assertThat(of(RecordingFile.readAllEvents(file), "Generation"))
+        .extracting(e -> e.getString("finishReason"))
+        .containsExactly("ERROR", "ERROR", "CANCELLED");
   }
 }

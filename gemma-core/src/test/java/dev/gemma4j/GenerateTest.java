@@ -328,4 +328,12 @@ class GenerateTest {
     }
     return ab / Math.sqrt(aa * bb);
   }
+
+  @Test
+  void nullsAreRefusedWhereTheyAreGiven() {
+    assertThatThrownBy(() -> Prompt.of(null)).isInstanceOf(NullPointerException.class);
+    assertThatThrownBy(() -> new ChatMessage(null, "a")).hasMessage("role");
+    assertThatThrownBy(() -> new ChatMessage(Role.USER, null)).hasMessage("text");
+    assertThatThrownBy(() -> GenerationOptions.builder().sampler(null)).hasMessage("sampler");
+  }
 }

@@ -319,4 +319,20 @@ class KvWaitTest {
       assertThat(found.usage().draftedTokens()).isPositive();
     }
   }
+
+  @Test
+  void whoWaitedInVainSaysForWhat() {
+    try (Gemma gemma = load(6, Duration.ofMillis(50));
+        TokenStream other = gemma.stream(prompt(10, 1), options(4 * PAGE - 9))) {
+      other.next(); // two pages are left
+      assertThatThrownBy(() -> gemma.generate(prompt(10, 2), options(3 * PAGE - 9)))
+          .isInstanceOfSatisfying(
+              KvMemoryException.class, e -> assertThat(e.asked()).isEqualTo(3 * page(gemma)))
+          .hasMessage(
+              "keys and values: asked for %d bytes, %d are left of kvMemory, which is %d, after 50 ms"
+                      .formatted(3 * page(gemma), 2 * page(gemma), 6 * page(gemma))
+                  + " of waiting; the prompt needs %d, so that a smaller maxTokens may fit"
+                      .formatted(page(gemma)));
+    }
+  }
 }

@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.Random;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -158,5 +159,53 @@ class SearchTest {
         .hasMessageContaining("lengthPenalty");
     assertThatThrownBy(() -> options(2).logProbabilities(-2).build())
         .hasMessageContaining("logProbabilities");
+  }
+
+  @Test
+  void noLimitOfTokensIsThatOfTheContext() {
+    LoadOptions small = LoadOptions.defaults().withContextLength(40);
+    try (Gemma narrow = Goldens.load("gemma-mqa-f32", small)) {
+      int end = narrow.endIds().iterator().next();
+      for (float penalty : new float[] {0.5f, 1.5f, 2.5f}) {
+        GenerationOptions.Builder likelyEnd =
+            options(40).processor((logits, history) -> logits.set(end, logits.get(end) + 7));
+        List<List<Integer>> expected =
+            Search.beams(narrow, PROMPT, likelyEnd.build(), 3, penalty).stream()
+                .map(Generation::tokens)
+                .toList();
+        GenerationOptions endless = likelyEnd.maxTokens(Integer.MAX_VALUE).build();
+        assertThat(Search.beams(narrow, PROMPT, endless, 3, penalty))
+            .extracting(Generation::tokens)
+            .isEqualTo(expected);
+      }
+    }
+  }
+
+  @Test
+  void beamsAreDifferentTexts() {
+    // Which the vocabulary spells in several ways.
+    List<Generation> texts =
+        Search.beams(
+            gemma,
+            PROMPT,
+            options(6).constraint(Constraints.regex("(the|of|and){1,2}")).build(),
+            8,
+            1);
+    assertThat(texts).extracting(Generation::text).doesNotHaveDuplicates().hasSizeGreaterThan(1);
+  }
+
+  @Test
+  void usageCountsThePromptOnceAndWhole() {
+    Prompt prompt = Prompt.ofIds(new Random(1).ints(300, 3, 512).toArray());
+    for (Generation sample : Search.samples(gemma, prompt, options(3).build(), 2)) {
+      Usage usage = sample.usage();
+      assertThat(usage.promptTokens()).isEqualTo(300);
+      assertThat(usage.firstToken()).isGreaterThanOrEqualTo(usage.prefill().plus(usage.queued()));
+      assertThat(usage.queued()).isPositive();
+    }
+    Usage usage = Search.beams(gemma, prompt, options(3).build(), 2, 1).getFirst().usage();
+    assertThat(usage.promptTokens()).isEqualTo(300);
+    assertThat(usage.queued()).isPositive();
+    assertThat(usage.firstToken()).isEqualTo(usage.prefill().plus(usage.queued()));
   }
 }

@@ -3,6 +3,7 @@ package dev.gemma4j;
 import static dev.gemma4j.ForwardGoldenTest.assertClose;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assumptions.assumeThat;
 
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
@@ -103,5 +104,38 @@ class SessionFileTest {
     assertThatThrownBy(() -> gemma.restore(file))
         .isInstanceOf(MalformedFileException.class)
         .hasMessageContaining(field);
+  }
+
+  @Test
+  void whoMayReadTheFileIsUpToTheUmask() throws IOException {
+    Path other = Files.createFile(directory.resolve("other"));
+    try (Gemma gemma = Goldens.load("gemma-gqa-f32")) {
+      Path file = save(gemma);
+      assumeThat(file.getFileSystem().supportedFileAttributeViews()).contains("posix");
+      assertThat(Files.getPosixFilePermissions(file))
+          .isEqualTo(Files.getPosixFilePermissions(other));
+    }
+  }
+
+  @Test
+  void aTargetThatCannotBeWrittenIsNamed() throws IOException {
+    try (Gemma gemma = Goldens.load("gemma-gqa-f32");
+        Session session = gemma.newSession()) {
+      session.append(1);
+      Path missing = directory.resolve("none");
+      assertThatThrownBy(() -> session.save(missing.resolve("file")))
+          .isInstanceOf(IOException.class)
+          .hasMessage(
+              missing.resolve("file") + ": cannot be written: there is no directory " + missing);
+      Path taken = Files.createDirectory(directory.resolve("taken"));
+      Files.createFile(taken.resolve("file"));
+      assertThatThrownBy(() -> session.save(taken))
+          .isInstanceOf(IOException.class)
+          .hasMessageStartingWith(taken + ": cannot be written: ")
+          .hasMessageNotContaining(".tmp");
+      try (var files = Files.list(directory)) {
+        assertThat(files).containsExactly(taken);
+      }
+    }
   }
 }

@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterAll;
@@ -219,6 +220,49 @@ class SessionTest {
     }
     for (int i : new int[] {0, 31, 32, 69}) {
       assertClose(rows[i], logitsOf(Arrays.copyOf(ids, i + 1)), "row " + i);
+    }
+  }
+
+  @Test
+  void whateverEndsAnAppendLeavesTheSessionAsItWas() {
+    int[] start = ids(9, 20);
+    try (Session session = gemma.newSession()) {
+      session.append(start);
+      for (int failing : new int[] {0, 31, 50}) {
+        assertThatThrownBy(
+                () ->
+                    session.append(
+                        ids(10, 60),
+                        (i, logits) -> {
+                          if (i == failing) {
+                            throw new UnsupportedOperationException("of the visitor");
+                          }
+                        }))
+            .hasMessage("of the visitor");
+        assertThat(session.position()).isEqualTo(20);
+      }
+      assertThatThrownBy(
+              () ->
+                  session.append(
+                      ids(10, 60),
+                      (i, logits) -> {
+                        if (i == 31) {
+                          Thread.currentThread().interrupt();
+                        }
+                      }))
+          .isInstanceOf(CancellationException.class);
+      assertThat(Thread.interrupted()).isTrue();
+      assertThat(session.tokens()).isEqualTo(start);
+      assertClose(session.append(7).toArray(), logitsOf(concat(start, 7)), "after them all");
+    }
+  }
+
+  @Test
+  void aVisitorMustNotUseItsSession() {
+    try (Session session = gemma.newSession()) {
+      assertThatThrownBy(() -> session.append(new int[] {1, 2}, (i, logits) -> session.append(3)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("session is used by the visitor that it is calling");
     }
   }
 }

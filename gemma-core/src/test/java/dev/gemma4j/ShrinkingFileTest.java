@@ -9,6 +9,9 @@ import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -137,5 +140,52 @@ class ShrinkingFileTest {
       }
       Files.delete(file);
     }
+  }
+
+  @Test
+  void beforeASessionIsSavedOrRestored() throws IOException {
+    Path file = model("BF16");
+    Path saved = dir.resolve("saved");
+    try (Gemma gemma = Gemma.load(file);
+        Session session = gemma.newSession()) {
+      session.append(1, 2, 3);
+      session.save(saved);
+    }
+    for (boolean save : new boolean[] {true, false}) {
+      try (Gemma gemma = Gemma.load(file);
+          Session session = gemma.newSession()) {
+        session.append(1, 2, 3);
+        byte[] bytes = Files.readAllBytes(file);
+        shorten(file);
+        assertThatThrownBy(
+                () -> {
+                  if (save) {
+                    session.save(dir.resolve("never"));
+                  } else {
+                    gemma.restore(saved);
+                  }
+                })
+            .isInstanceOf(IOException.class)
+            .hasMessageStartingWith(file + ": size: found less than when it was opened");
+        assertThat(dir.resolve("never")).doesNotExist();
+        Files.delete(file);
+        Files.write(file, bytes);
+      }
+    }
+  }
+
+  @Test
+  void itsLoadingIsReportedByTheThreadThatLoads() throws IOException {
+    Path file = model("F32");
+    Set<Thread> threads = ConcurrentHashMap.newKeySet();
+    LoadOptions options =
+        LoadOptions.defaults()
+            .withThreads(2)
+            .withWeights(WeightType.Q8_0)
+            .withProgress((stage, done, total) -> threads.add(Thread.currentThread()));
+    for (int i = 0; i < 20; i++) {
+      Gemma.load(file, options).close();
+    }
+    assertThat(threads).containsExactly(Thread.currentThread());
   }
 }

@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,6 +25,12 @@ final class Automaton implements Constraint {
   private static final int MAX_PLACES = 5_000;
 
   private final Map<Place, Place> known = new ConcurrentHashMap<>();
+
+  /**
+   * How often they were forgotten. Rows of earlier generations lead to places that are not known.
+   */
+  private final AtomicInteger generation = new AtomicInteger();
+
   private final Place start;
 
   /**
@@ -87,18 +94,22 @@ final class Automaton implements Constraint {
     }
     if (known.size() > MAX_KNOWN) {
       known.clear();
+      generation.incrementAndGet();
     }
     Place place = new Place(reading, accepting);
     Place twin = known.putIfAbsent(place, place);
     return twin == null ? place : twin;
   }
 
+  /** Where each byte leads. */
+  private record Row(int generation, @Nullable Place[] targets) {}
+
   /** A state: all places in the network that the text so far may have led to. */
   private final class Place implements State {
     private final Set<Frame> frames;
     private final boolean accepting;
     private final int hash;
-    private volatile @Nullable Place @Nullable [] row; // by byte, once asked for
+    private volatile @Nullable Row row; // once asked for
 
     Place(Set<Frame> frames, boolean accepting) {
       this.frames = frames;
@@ -113,12 +124,13 @@ final class Automaton implements Constraint {
 
     @Override
     public @Nullable State next(int b) {
-      @Nullable Place[] targets = row;
-      if (targets == null) {
-        targets = newRow();
-        row = targets;
+      Row current = row;
+      int now = generation.get();
+      if (current == null || current.generation() != now) {
+        current = new Row(now, newRow()); // lets go what was forgotten
+        row = current;
       }
-      return targets[b];
+      return current.targets()[b];
     }
 
     /** Bytes between two ends of edges lead to the same state. */

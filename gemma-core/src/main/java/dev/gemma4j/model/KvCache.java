@@ -6,7 +6,7 @@ import dev.gemma4j.model.KvPool.Page;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
-import java.util.Iterator;
+import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
@@ -144,14 +144,14 @@ public final class KvCache implements AutoCloseable {
   /** Gives its pages to the pool, which asks for them while this rests. */
   Page[] drop() {
     Page[] all = pages;
-    dropped = all.length > 0;
+    dropped |= all.length > 0; // it may come to rest again before it wakes
     pages = new Page[0];
     segments = new MemorySegment[0];
     return all;
   }
 
-  int pageCount() {
-    return pages.length;
+  Page[] pages() {
+    return pages;
   }
 
   private static long pages(long positions) {
@@ -173,19 +173,26 @@ public final class KvCache implements AutoCloseable {
     if (missing == 0) {
       return;
     }
-    Iterator<Page> fresh = pool.allocate(missing, room).iterator();
-    for (int i = first; i < needed; i++) {
-      if (i >= pages.length) {
-        append(fresh.next());
-      } else if (pool.isShared(pages[i]) && fresh.hasNext()) {
-        Page copy = fresh.next();
-        copy.data.copyFrom(pages[i].data);
-        pool.release(pages[i]);
-        pages[i] = copy;
-        segments[i] = copy.data;
+    List<Page> fresh = pool.allocate(missing, room);
+    int used = 0;
+    try {
+      for (int i = first; i < needed; i++) {
+        if (i >= pages.length) {
+          append(fresh.get(used));
+          used++;
+        } else if (used < fresh.size() && pool.isShared(pages[i])) {
+          Page shared = pages[i];
+          Page copy = fresh.get(used);
+          copy.data.copyFrom(shared.data);
+          pages[i] = copy;
+          segments[i] = copy.data;
+          used++;
+          pool.release(shared);
+        }
       }
+    } finally { // a page became ours alone meanwhile, or the heap is full
+      fresh.subList(used, fresh.size()).forEach(pool::release);
     }
-    fresh.forEachRemaining(pool::release); // a page became ours alone meanwhile
   }
 
   /**
@@ -206,10 +213,11 @@ public final class KvCache implements AutoCloseable {
 
   private void append(Page page) {
     int n = pages.length;
-    pages = Arrays.copyOf(pages, n + 1);
+    Page[] longer = Arrays.copyOf(pages, n + 1);
     segments = Arrays.copyOf(segments, n + 1);
-    pages[n] = page;
+    longer[n] = page;
     segments[n] = page.data;
+    pages = longer;
   }
 
   /** Keeps the first {@code length} positions and frees the pages after them. */

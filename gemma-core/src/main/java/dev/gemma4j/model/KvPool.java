@@ -59,16 +59,23 @@ public final class KvPool {
     private static final long serialVersionUID = 1L;
 
     private final long asked;
+    private final long least;
     private final long available;
 
-    FullException(long asked, long available) {
+    FullException(long asked, long least, long available) {
       super(asked + " bytes asked, " + available + " available");
       this.asked = asked;
+      this.least = least;
       this.available = available;
     }
 
     public long asked() {
       return asked;
+    }
+
+    /** Bytes without which nothing can be done; less than asked for when a text may grow. */
+    public long least() {
+      return least;
     }
 
     public long available() {
@@ -86,6 +93,11 @@ public final class KvPool {
 
     Page(long bytes) {
       data = arena.allocate(bytes, 64);
+    }
+
+    /** The sequences that refer to it. */
+    int users() {
+      return references - (remembered ? 1 : 0);
     }
   }
 
@@ -140,8 +152,9 @@ public final class KvPool {
   }
 
   /** What is asked for and what there is, in bytes. */
-  private FullException full(long count, long available) {
-    return new FullException(count * shape.pageBytes(), available * shape.pageBytes());
+  private FullException full(long count, long least, long available) {
+    long bytes = shape.pageBytes();
+    return new FullException(count * bytes, least * bytes, available * bytes);
   }
 
   /**
@@ -160,13 +173,14 @@ public final class KvPool {
    *
    * @param nanos the longest wait
    * @param cancelled asked at first and after each {@link #wakeUp}
-   * @throws FullException at once when the limit is below {@code least}, or when the time is up
+   * @throws FullException at once when the limit is below {@code least}, which it asks for then; or
+   *     when the time is up, and then it asks for all that would have been set aside
    * @throws CancellationException when cancelled, or when the thread is interrupted, which stays so
    * @throws IllegalStateException when closed
    */
   synchronized Room awaitRoom(long least, long most, long nanos, BooleanSupplier cancelled) {
     if (least > maxPages) {
-      throw full(least, available());
+      throw full(least, least, available());
     }
     Waiter waiter = new Waiter(least, most);
     waiting.add(waiter);
@@ -182,7 +196,7 @@ public final class KvPool {
           throw new CancellationException("cancelled");
         }
         if (left <= 0) {
-          throw full(least, available());
+          throw full(wanted(least, most), least, available());
         }
         TimeUnit.NANOSECONDS.timedWait(this, left);
       }
@@ -200,11 +214,7 @@ public final class KvPool {
   }
 
   private @Nullable Room room(long least, long most) {
-    long others = pages - idle - taken; // of sequences that may keep them as long as they like
-    for (KvCache cache : resting) {
-      others -= cache.pageCount();
-    }
-    long wanted = Math.max(least, Math.min(most, maxPages - others));
+    long wanted = wanted(least, most);
     if (!makeAvailable(wanted)) {
       return null;
     }
@@ -212,11 +222,34 @@ public final class KvPool {
     return new Room(wanted);
   }
 
-  /** Takes the pages of resting sequences if it must. */
+  /** The pages to set aside. */
+  private long wanted(long least, long most) {
+    long others = pages - idle - taken; // of sequences that may keep them as long as they like
+    return Math.max(least, Math.min(most, maxPages - others + atRest()));
+  }
+
+  /** Pages in use that nobody uses but resting sequences, which may share them. */
+  private long atRest() {
+    Map<Page, Integer> users = new HashMap<>();
+    for (KvCache cache : resting) {
+      for (Page page : cache.pages()) {
+        users.merge(page, 1, Integer::sum);
+      }
+    }
+    long count = 0;
+    for (Map.Entry<Page, Integer> entry : users.entrySet()) {
+      count += entry.getKey().users() == entry.getValue() ? 1 : 0;
+    }
+    return count;
+  }
+
+  /** Takes the pages of resting sequences if it must, and if that is enough. */
   private boolean makeAvailable(long count) {
-    while (count > available() && !resting.isEmpty()) {
-      for (Page page : resting.removeFirst().drop()) {
-        unuse(page);
+    if (count > available() && count <= available() + atRest()) {
+      while (count > available()) {
+        for (Page page : resting.removeFirst().drop()) {
+          unuse(page);
+        }
       }
     }
     return count <= available();
@@ -282,9 +315,9 @@ public final class KvPool {
   synchronized List<Page> allocate(int count, @Nullable Room room) {
     long own = room == null ? 0 : Math.min(count, room.left);
     if (!makeAvailable(count - own)) {
-      throw full(count, available() + own);
+      throw full(count, count, available() + own);
     }
-    List<Page> result = new ArrayList<>();
+    List<Page> result = new ArrayList<>(count);
     try {
       for (int i = 0; i < count; i++) {
         if (pages == maxPages) {
@@ -297,7 +330,7 @@ public final class KvPool {
           take(page, room);
         }
       }
-    } catch (OutOfMemoryError e) { // the JVM's own limit of off-heap memory
+    } catch (RuntimeException | Error e) { // such as the JVM's own limit of off-heap memory
       result.forEach(this::release);
       throw e;
     }
@@ -411,7 +444,9 @@ public final class KvPool {
       Node known = nodes.get(key);
       if (known == null) {
         if (held[i].remembered) {
-          return; // under other tokens, which cannot be
+          // Behind pages that hold the same but are not these, and were forgotten meanwhile; it
+          // makes room in its turn.
+          break;
         }
         known = new Node(key, held[i]);
         held[i].remembered = true;

@@ -163,10 +163,11 @@ public final class Scheduler {
       event = null;
     }
 
+    /** Should it fail, the request is in the pass, or is as it was. */
     void add(Request request, int rows) {
+      requests.add(request);
       request.taken = rows;
       request.started = start;
-      requests.add(request);
       firstRows.add(batch.size());
       for (int i = 0; i < rows; i++) {
         int index = request.from + i;
@@ -196,10 +197,15 @@ public final class Scheduler {
         throw closedModel();
       }
       long now = System.nanoTime();
-      for (Request request : requests) {
-        arrive(request.caller, now);
-        request.changed = requests.getFirst().changed; // one for the thread, which sleeps once
-        queue.add(request);
+      try {
+        for (Request request : requests) {
+          arrive(request.caller, now);
+          request.changed = requests.getFirst().changed; // one for the thread, which sleeps once
+          queue.add(request);
+        }
+      } catch (Error e) { // no memory: who does not wait must not be made the leader
+        queue.removeAll(requests);
+        throw e;
       }
       if (leader != null && away == 0) {
         gathered.signal();
@@ -271,7 +277,10 @@ public final class Scheduler {
     }
   }
 
-  /** Runs passes until the request is done. Holds the lock but while a layer is computed. */
+  /**
+   * Runs passes until the request is done, or has failed. Holds the lock but while a layer is
+   * computed.
+   */
   private void lead(Request own) {
     try {
       while (!own.done) {
@@ -286,9 +295,26 @@ public final class Scheduler {
         }
         step(current);
       }
+    } catch (RuntimeException | Error e) { // such as no memory for the pass
+      abandon(own, e);
     } finally {
       handOver();
     }
+  }
+
+  /** Fails all that is in the pass, and the leader's own request, so that nobody waits for ever. */
+  private void abandon(Request own, Throwable failure) {
+    pass = null;
+    for (Request request : onlyPass.requests) {
+      if (!request.done) {
+        finish(request, failure);
+      }
+    }
+    onlyPass.clear();
+    if (!own.done) {
+      finish(own, failure);
+    }
+    queue.removeIf(request -> request.done);
   }
 
   private void step(Pass current) {

@@ -121,6 +121,7 @@ public final class WeightsBuilder {
     Matrix[] matrices = new Matrix[layers * MATRICES.size()];
     AtomicInteger next = new AtomicInteger();
     AtomicInteger done = new AtomicInteger();
+    Thread loading = Thread.currentThread();
     try (WorkerPool caller = WorkerPool.start(1, "load")) { // has no thread of its own
       pool.run(
           (part, parts) -> {
@@ -128,7 +129,7 @@ public final class WeightsBuilder {
               String name = layer(m / MATRICES.size()) + MATRICES.get(m % MATRICES.size());
               matrices[m] = matrix(name, caller);
               int layersDone = done.incrementAndGet() / MATRICES.size();
-              if (part == 0) { // the loading thread
+              if (Thread.currentThread() == loading) { // which has one of the parts, any
                 progress.accept(1 + layersDone, 1 + layers);
               }
             }

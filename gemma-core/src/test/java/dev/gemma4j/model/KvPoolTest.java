@@ -1,0 +1,131 @@
+package dev.gemma4j.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.gemma4j.kernel.KvLayout;
+import dev.gemma4j.loader.Checkpoint;
+import java.io.IOException;
+import java.lang.reflect.Field;
+import java.net.URISyntaxException;
+import java.nio.file.Path;
+import java.util.Objects;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** A pool of four pages. */
+@Timeout(60)
+class KvPoolTest {
+  private static final int PAGE = KvCache.PAGE_SIZE;
+  private static KvCache.Shape shape;
+
+  private final KvPool pool = new KvPool(shape, 4 * shape.pageBytes(), true);
+
+  @BeforeAll
+  static void readShape() throws IOException, URISyntaxException {
+    var url = KvPoolTest.class.getResource("/dev/gemma4j/forward/gemma-mqa-f32");
+    try (Checkpoint checkpoint = Checkpoint.open(Path.of(Objects.requireNonNull(url).toURI()))) {
+      shape = new KvCache.Shape(checkpoint.config(), KvLayout.Type.F32);
+    }
+  }
+
+  /** A sequence of so many pages. */
+  private KvCache cache(int pages) {
+    KvCache cache = new KvCache(pool, null);
+    cache.reserve(0, pages * PAGE);
+    return cache;
+  }
+
+  private void assertAllFree() {
+    try (KvCache all = cache(4)) {
+      assertThat(pool.usedBytes()).isEqualTo(4 * shape.pageBytes());
+    }
+    assertThat(pool.usedBytes()).isZero();
+  }
+
+  @Test
+  void aPageRememberedBehindOneThatWasForgottenIsNotLost() {
+    int[] tokens = IntStream.range(0, 2 * PAGE).toArray();
+    int[] others = IntStream.range(0, 2 * PAGE).map(i -> i < PAGE ? i : 7).toArray();
+    KvCache first = cache(2);
+    KvCache second = cache(2); // its first page is computed at the same time, to the same
+    first.remember(tokens, 2 * PAGE);
+    second.remember(others, 2 * PAGE); // its second page, behind the other's first
+    first.close();
+    cache(2).close(); // makes the pool forget what the first left
+    second.remember(others, 2 * PAGE); // now both of its pages
+    second.close();
+    assertAllFree();
+  }
+
+  @Test
+  void whatWasMadeBeforeTheFailureIsFreed() throws ReflectiveOperationException {
+    try (KvCache other = cache(2)) {
+      Field idle = KvPool.class.getDeclaredField("idle");
+      idle.setAccessible(true);
+      idle.setLong(pool, 2); // which is wrong, so that it fails after two pages
+      assertThatThrownBy(() -> cache(4)).isInstanceOf(IllegalStateException.class);
+      idle.setLong(pool, 0);
+      assertThat(pool.usedBytes()).isEqualTo(2 * shape.pageBytes());
+    }
+    assertAllFree();
+  }
+
+  @Test
+  void whatIsTakenTwiceIsGone() {
+    KvCache chat = cache(2);
+    KvCache other = cache(2);
+    chat.rest();
+    other.rest();
+    KvCache text = new KvCache(pool, null);
+    assertThat(text.tryRoom(2 * PAGE, 2 * PAGE)).isTrue(); // takes the chat's pages
+    chat.rest(); // a message that was taken back
+    assertThat(other.wake()).isTrue();
+    other.rest();
+    assertThat(new KvCache(pool, null).tryRoom(2 * PAGE, 2 * PAGE)).isTrue();
+    assertThat(chat.wake()).isFalse();
+    assertThat(other.wake()).isFalse();
+  }
+
+  @Test
+  void pagesThatRestingSequencesShareCountOnce() {
+    KvCache chat = cache(2);
+    KvCache other = chat.fork();
+    chat.rest();
+    other.rest();
+    KvCache text = new KvCache(pool, null);
+    assertThat(text.tryRoom(1, 100 * PAGE)).isTrue();
+    text.reserve(0, 4 * PAGE);
+    text.close();
+    assertAllFree();
+  }
+
+  @Test
+  void pagesThatSomebodyElseUsesDoNotCount() {
+    KvCache chat = cache(3);
+    KvCache session = chat.fork();
+    chat.rest();
+    KvCache text = new KvCache(pool, null);
+    assertThat(text.tryRoom(1, 100 * PAGE)).isTrue();
+    text.reserve(0, PAGE); // all that the session leaves
+    assertThat(chat.wake()).isTrue();
+    chat.close();
+    session.close();
+    text.close();
+    assertAllFree();
+  }
+
+  @Test
+  void nobodyLosesPagesWhereAllTogetherAreTooFew() {
+    KvCache session = cache(2);
+    KvCache chat = cache(1);
+    chat.rest();
+    assertThat(new KvCache(pool, null).tryRoom(3 * PAGE, 3 * PAGE)).isFalse();
+    assertThat(chat.wake()).isTrue();
+    session.close();
+    chat.close();
+    assertAllFree();
+  }
+}
