@@ -219,7 +219,7 @@ public final class Checkpoint implements AutoCloseable {
 
   /**
    * The tokens that end a text: from generation_config.json, else config.json, else the tokenizer;
-   * of GGUF the eos and, if named, the end-of-turn token. May be empty.
+   * of GGUF the eos and the end-of-turn token. May be empty.
    */
   public List<Integer> eosIds() {
     return contents.eosIds();

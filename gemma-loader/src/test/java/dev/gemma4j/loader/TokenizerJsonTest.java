@@ -16,6 +16,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.zip.GZIPInputStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -52,13 +53,17 @@ class TokenizerJsonTest {
     }
   }
 
-  @Test
-  void gemmasOwnGivesTheIdsOfSentencePiece() throws IOException {
+  private Tokenizer gemma1() throws IOException {
     Path file = dir.resolve("tokenizer.json");
     try (InputStream in = Files.newInputStream(resource("tokenizer/gemma1/tokenizer.json.gz"))) {
       Files.copy(new GZIPInputStream(in), file);
     }
-    Tokenizer tokenizer = TokenizerJson.read(file);
+    return TokenizerJson.read(file);
+  }
+
+  @Test
+  void gemmasOwnGivesTheIdsOfSentencePiece() throws IOException {
+    Tokenizer tokenizer = gemma1();
     check(tokenizer, "gemma1/cases.jsonl.gz");
     check(tokenizer, "gemma1/decode_cases.jsonl.gz");
     assertThat(tokenizer.vocabSize()).isEqualTo(256_000);
@@ -69,6 +74,35 @@ class TokenizerJsonTest {
     assertThat(tokenizer.piece(226)).isEqualTo("<0x09>");
     assertThat(tokenizer.type(226)).isEqualTo(PieceType.BYTE);
     assertThat(tokenizer.type(106)).isEqualTo(PieceType.USER_DEFINED);
+  }
+
+  /** They name no prefix and no end of turn, and call what is user-defined normal. */
+  @Test
+  void soDoTheFirstPublishedGgufFiles() throws IOException {
+    Map<String, Object> metadata =
+        GgufWriter.metadata(
+            "gemma", GemmaConfig.GEMMA_2B, TensorType.Q4_0, gemma1().vocabulary(), null);
+    metadata.remove("tokenizer.ggml.add_space_prefix");
+    metadata.remove("tokenizer.ggml.add_bos_token");
+    metadata.remove("tokenizer.ggml.eot_token_id");
+    List<Object> types = new ArrayList<>();
+    List<Object> pieces = new ArrayList<>();
+    for (int id = 0; id < 256_000; id++) {
+      long type = (Long) ((List<?>) metadata.get("tokenizer.ggml.token_type")).get(id);
+      boolean defined = id > 3 && (type == 3 || type == 4);
+      types.add(defined ? 1L : type);
+      String piece = (String) ((List<?>) metadata.get("tokenizer.ggml.tokens")).get(id);
+      pieces.add(defined ? piece.replace(' ', '\u2581') : piece);
+    }
+    assertThat(types.subList(4, 217)).containsOnly(1L);
+    metadata.put("tokenizer.ggml.token_type", types);
+    metadata.put("tokenizer.ggml.tokens", pieces);
+    Values values = new Values("gemma.gguf", metadata);
+    Tokenizer tokenizer = GgufTokenizer.read(values);
+    check(tokenizer, "gemma1/cases.jsonl.gz");
+    check(tokenizer, "gemma1/decode_cases.jsonl.gz");
+    assertThat(tokenizer.isMarker(107)).isTrue();
+    assertThat(GgufTokenizer.eosIds(values)).containsExactly(1, 107);
   }
 
   private Path json() throws IOException {
