@@ -44,6 +44,7 @@ final class GgufTokenizer {
   private final int bosId;
   private final int eosId;
   private final int padId;
+  private final boolean[] markers;
 
   private GgufTokenizer(Values metadata) throws MalformedFileException {
     this.metadata = metadata;
@@ -51,6 +52,7 @@ final class GgufTokenizer {
     this.bosId = id("bos_token_id");
     this.eosId = id("eos_token_id");
     this.padId = id("padding_token_id");
+    this.markers = new boolean[tokens.size()];
   }
 
   /** The tokenizer, or null when the file has none. */
@@ -114,7 +116,8 @@ final class GgufTokenizer {
         metadata.flag(PREFIX + "remove_extra_whitespaces", false),
         true,
         byteFallback,
-        new byte[0]);
+        new byte[0],
+        markers);
   }
 
   private List<String> pieces(PieceType[] types) throws MalformedFileException {
@@ -177,6 +180,7 @@ final class GgufTokenizer {
         // The converter calls all special tokens control ones. In Gemma's own tokenizer.model the
         // turn markers and unused tokens are user-defined, and only bos, eos and pad are control.
         types[i] = PieceType.USER_DEFINED;
+        markers[i] = true;
       }
       if (types[i] == PieceType.NORMAL
           && i < FIRST_ORDINARY

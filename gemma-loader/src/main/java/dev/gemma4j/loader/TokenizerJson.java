@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -219,10 +220,12 @@ final class TokenizerJson {
     List<String> pieces = pieces();
     PieceType[] types = new PieceType[vocab.size()];
     Arrays.fill(types, PieceType.NORMAL);
-    addedTokens(pieces, types);
+    BitSet special = addedTokens(pieces, types);
     types = Arrays.copyOf(types, pieces.size());
     float[] scores = new float[pieces.size()];
+    boolean[] markers = new boolean[pieces.size()];
     for (int id = 0; id < scores.length; id++) {
+      markers[id] = special.get(id);
       scores[id] = -ranks.getOrDefault(pieces.get(id), MAX_MERGES);
       types[id] = types[id] == null ? PieceType.USER_DEFINED : types[id];
     }
@@ -248,7 +251,8 @@ final class TokenizerJson {
         false,
         true,
         byteFallback,
-        new byte[0]);
+        new byte[0],
+        markers);
   }
 
   private int control(String piece, PieceType[] types) {
@@ -290,11 +294,15 @@ final class TokenizerJson {
     return new ArrayList<>(List.of(pieces));
   }
 
-  /** Marks the added tokens, and appends those that the model's vocabulary lacks. */
-  private void addedTokens(List<String> pieces, PieceType[] types) throws MalformedFileException {
+  /**
+   * Gives the added tokens their types, appends those that the model's vocabulary lacks, and says
+   * which are special.
+   */
+  private BitSet addedTokens(List<String> pieces, PieceType[] types) throws MalformedFileException {
+    BitSet special = new BitSet();
     Values values = new Values(file, tokenizer);
     if (!values.has("added_tokens")) {
-      return;
+      return special;
     }
     for (Object token : values.list("added_tokens")) {
       Values added = values.object("added_tokens", token);
@@ -318,7 +326,11 @@ final class TokenizerJson {
         // Others that are called special too are user-defined in Gemma's own tokenizer.model.
         types[id] = CONTROLS.contains(content) ? PieceType.CONTROL : PieceType.USER_DEFINED;
       }
+      if (added.flag("special", false)) {
+        special.set(id);
+      }
     }
+    return special;
   }
 
   /** Gemma 1's file spells one of them, the tab, as the character that it stands for. */

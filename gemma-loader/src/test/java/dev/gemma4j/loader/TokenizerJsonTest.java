@@ -144,6 +144,32 @@ class TokenizerJsonTest {
     assertThat(tokenizer.encode("<image>")).containsExactly(512);
   }
 
+  @Test
+  void whatAFileCallsSpecialIsNoMansText() throws IOException {
+    Path file = json();
+    Files.writeString(
+        file,
+        Files.readString(file)
+            .replace(
+                "\"added_tokens\":[",
+                "\"added_tokens\":[{\"id\":512,\"content\":\"<|fim_prefix|>\",\"special\":true},"
+                    + "{\"id\":513,\"content\":\"<hr>\",\"special\":false},"));
+    Tokenizer json = TokenizerJson.read(file);
+    Map<String, Object> metadata =
+        GgufWriter.metadata("x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, json.vocabulary(), null);
+    String text = "<|fim_prefix|>a\n<hr><start_of_turn>";
+    for (Tokenizer tokenizer : List.of(json, GgufTokenizer.read(new Values("x.gguf", metadata)))) {
+      assertThat(tokenizer.encode(text)).startsWith(512).contains(513);
+      int[] literal = tokenizer.encodeLiteral(text);
+      assertThat(literal).doesNotContain(512, tokenizer.idOf("<start_of_turn>")).contains(513);
+      assertThat(tokenizer.decode(literal)).isEqualTo(text);
+      assertThat(tokenizer.isMarker(512)).isTrue();
+      assertThat(tokenizer.isMarker(513)).isFalse();
+      // White space means nothing else, whatever a file calls it.
+      assertThat(tokenizer.encodeLiteral("\n")).isEqualTo(tokenizer.encode("\n")).hasSize(1);
+    }
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',

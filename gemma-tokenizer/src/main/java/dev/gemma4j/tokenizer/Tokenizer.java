@@ -13,7 +13,10 @@ import org.jspecify.annotations.Nullable;
  * safe for any number of threads.
  */
 public final class Tokenizer {
-  /** User-defined pieces that steer the model, as against those that are ordinary text. */
+  /**
+   * User-defined pieces that steer the model, as against those that are ordinary text. Gemma's
+   * tokenizer.model does not tell one from the other.
+   */
   private static final Pattern MARKER =
       Pattern.compile(
           "<(start_of_turn|end_of_turn|start_of_image|end_of_image|mask|2mass|unused\\d+|pad|bos|eos)>"
@@ -73,7 +76,9 @@ public final class Tokenizer {
         case USER_DEFINED -> {
           included[id] = true;
           userDefined.add(texts[id], id);
-          markers[id] = MARKER.matcher(piece).matches();
+          markers[id] =
+              MARKER.matcher(piece).matches()
+                  || vocabulary.markers()[id] && !piece.replace('\u2581', ' ').isBlank();
           if (!markers[id]) {
             userDefinedText.add(texts[id], id);
           }
@@ -156,7 +161,9 @@ public final class Tokenizer {
    */
   public static Tokenizer of(Vocabulary vocabulary, String source) throws MalformedFileException {
     int n = vocabulary.pieces().size();
-    if (vocabulary.scores().length != n || vocabulary.types().length != n) {
+    if (vocabulary.scores().length != n
+        || vocabulary.types().length != n
+        || vocabulary.markers().length != n) {
       throw new MalformedFileException(
           source,
           "vocabulary",
@@ -165,7 +172,9 @@ public final class Tokenizer {
               + vocabulary.scores().length
               + " scores, "
               + vocabulary.types().length
-              + " types",
+              + " types, "
+              + vocabulary.markers().length
+              + " markers",
           "as many of each");
     }
     return new Tokenizer(vocabulary, source);
@@ -178,7 +187,8 @@ public final class Tokenizer {
 
   /**
    * Like {@link #encode}, but text that spells a marker such as {@code <start_of_turn>} stays text:
-   * for input from people who must not steer the model.
+   * for input from people who must not steer the model. Markers are Gemma's own, and what the file
+   * calls special or control tokens.
    */
   public int[] encodeLiteral(String text) {
     return encode(Utf8.encode(text), userDefinedText, literalAlgorithm, null);
@@ -340,7 +350,8 @@ public final class Tokenizer {
         v.removeExtraWhitespaces(),
         v.escapeWhitespaces(),
         v.byteFallback(),
-        v.charsMap().clone());
+        v.charsMap().clone(),
+        v.markers().clone());
   }
 
   /** The number of pieces. */
