@@ -64,11 +64,7 @@ final class GgufTokenizer {
     if (!model.equals("llama")) {
       throw metadata.wrong(MODEL, model, "\"llama\" (SentencePiece)");
     }
-    try {
-      return Tokenizer.of(new GgufTokenizer(metadata).vocabulary(), metadata.file());
-    } catch (MalformedFileException e) {
-      throw Malformed.of(e);
-    }
+    return Tokenizer.of(new GgufTokenizer(metadata).vocabulary(), metadata.file());
   }
 
   /**

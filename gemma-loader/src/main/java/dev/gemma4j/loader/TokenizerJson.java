@@ -59,11 +59,7 @@ final class TokenizerJson {
       throw Json.malformed(json.file, e);
     }
     json.refuseOthers();
-    try {
-      return Tokenizer.of(json.vocabulary(), json.file);
-    } catch (MalformedFileException e) {
-      throw Malformed.of(e);
-    }
+    return Tokenizer.of(json.vocabulary(), json.file);
   }
 
   private void parse(JsonParser parser) throws IOException {
