@@ -170,6 +170,39 @@ class TokenizerJsonTest {
     }
   }
 
+  private void refusesMerges(String merges, String message) throws IOException {
+    String json =
+        """
+        {"normalizer":{"type":"Replace","pattern":{"String":" "},"content":"\u2581"},
+         "decoder":{"type":"Sequence","decoders":[{"type":"Fuse"}]},
+         "model":{"type":"BPE","unk_token":"<unk>","merges":[%s],
+          "vocab":{"<unk>":0,"a":1,"b":2,"c":3,"x":4,"ab":5,"bc":6,"abc":7,"cx":8}}}
+        """;
+    Path file = Files.writeString(dir.resolve("tokenizer.json"), json.formatted(merges));
+    if (message.isEmpty()) {
+      assertThat(TokenizerJson.read(file).encode("abcx")).containsExactly(5, 8);
+      return;
+    }
+    assertThatThrownBy(() -> TokenizerJson.read(file))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessageContaining("model.merges: found " + message);
+  }
+
+  /** In the other orders the reference itself gives other ids than scores of pieces can. */
+  @Test
+  void mergesOfAPieceStandTogether() throws IOException {
+    refusesMerges("'a b','c x','a bc','ab c','b c'".replace('\'', '"'), "");
+    refusesMerges(
+        "'a b','a bc','c x','ab c','b c'".replace('\'', '"'),
+        "\"ab\", \"c\" apart from others of its union");
+    refusesMerges("'a b','b c','a bc','a bc','c x'".replace('\'', '"'), "\"a\", \"bc\" again");
+    refusesMerges(
+        "'a b','b c','a bc','abc','c x'".replace('\'', '"'), "\"\", \"abc\", expected two");
+    refusesMerges(
+        "'a b','b c','a bc','d bc','c x'".replace('\'', '"'),
+        "5, of 5 texts, expected the 5 pairs");
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
