@@ -40,7 +40,8 @@ final class GgufModel {
       String name = GgufNames.canonical(t.name());
       Tensor tensor = new Tensor(name, t.type(), t.shape(), t.data(), t.file());
       if (tensors.put(name, tensor) != null) {
-        throw Malformed.of(t.file(), "tensor " + t.name(), "a second one for " + name, "one");
+        throw Malformed.of(
+            t.file().toString(), "tensor " + t.name(), "a second one for " + name, "one");
       }
     }
     Map<String, String> unreadable = new LinkedHashMap<>();
