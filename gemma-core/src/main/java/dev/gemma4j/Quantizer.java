@@ -101,7 +101,7 @@ public final class Quantizer {
   private void write(Path in, Path out) throws IOException {
     List<GgufWriter.Entry> entries = new ArrayList<>();
     for (Tensor tensor : checkpoint.tensors()) {
-      if (Files.exists(out) && Files.isSameFile(out, Path.of(tensor.file()))) {
+      if (Files.exists(out) && Files.isSameFile(out, tensor.file())) {
         throw new MalformedFileException(
             out.toString(), "output", "a file of the checkpoint", "another file");
       }
@@ -176,7 +176,7 @@ public final class Quantizer {
         Matrix converted = WeightConverter.convertIfFits(source, target, arena, pool);
         if (converted == null) {
           throw new MalformedFileException(
-              tensor.file(),
+              tensor.file().toString(),
               "tensor " + tensor.name(),
               "a value in rows " + r + " to " + (r + count - 1) + " that is not",
               "finite values that fit " + target);

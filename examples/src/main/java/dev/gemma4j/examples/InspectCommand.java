@@ -64,7 +64,7 @@ final class InspectCommand extends Command {
       long bad = tensor.firstNonFinite();
       if (bad >= 0) {
         throw new MalformedFileException(
-            tensor.file(),
+            tensor.file().toString(),
             "tensor " + tensor.name() + "[" + bad + "]",
             notFinite(tensor, bad),
             "a finite number");

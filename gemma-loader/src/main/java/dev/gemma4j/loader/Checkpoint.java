@@ -33,7 +33,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 public final class Checkpoint implements AutoCloseable {
   private final Arena arena;
   private final Contents contents;
-  private final Map<String, Long> fileSizes = new HashMap<>();
+  private final Map<Path, Long> fileSizes = new HashMap<>();
   private final AtomicBoolean closed = new AtomicBoolean();
 
   private Checkpoint(Arena arena, Contents contents) throws IOException {
@@ -41,7 +41,7 @@ public final class Checkpoint implements AutoCloseable {
     this.contents = contents;
     for (Tensor tensor : contents.tensors().values()) {
       if (!fileSizes.containsKey(tensor.file())) {
-        fileSizes.put(tensor.file(), Files.size(Path.of(tensor.file())));
+        fileSizes.put(tensor.file(), Files.size(tensor.file()));
       }
     }
   }
@@ -203,10 +203,10 @@ public final class Checkpoint implements AutoCloseable {
    * @throws IllegalStateException after {@link #close()}
    */
   public void checkFiles() throws IOException {
-    for (Map.Entry<String, Long> entry : fileSizes.entrySet()) {
-      Path file = Path.of(entry.getKey());
+    for (Map.Entry<Path, Long> entry : fileSizes.entrySet()) {
+      Path file = entry.getKey();
       if (Files.exists(file) && Files.size(file) < entry.getValue()) {
-        throw InputFile.shrunk(entry.getKey());
+        throw InputFile.shrunk(file.toString());
       }
     }
     for (Tensor tensor : tensors()) {
@@ -219,7 +219,7 @@ public final class Checkpoint implements AutoCloseable {
 
   /**
    * The tokens that end a text: from generation_config.json, else config.json, else the tokenizer;
-   * of GGUF the eos and, if named, the end-of-turn token. May be empty.
+   * of GGUF the eos and the end-of-turn token. May be empty.
    */
   public List<Integer> eosIds() {
     return contents.eosIds();

@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
@@ -34,17 +35,23 @@ record Contents(
   private static final String EMBEDDING = "model.embed_tokens.weight";
   private static final String HEAD = "lm_head.weight";
 
+  /** Frequencies that old checkpoints bring, and that follow from the configuration. */
+  private static final String ROTARY = ".rotary_emb.";
+
   Contents {
     tensors = new LinkedHashMap<>(tensors);
-    tensors.keySet().removeIf(name -> name.endsWith("rotary_emb.inv_freq"));
+    tensors.keySet().removeIf(name -> name.contains(ROTARY));
     eosIds = List.copyOf(eosIds);
   }
 
   /** Everything that must agree between config, tensors and tokenizer, for all formats. */
   void check() throws MalformedFileException {
-    for (Map.Entry<String, List<Long>> entry : shapes(config).entrySet()) {
+    Map<String, List<Long>> shapes = shapes(config);
+    for (Map.Entry<String, List<Long>> entry : shapes.entrySet()) {
       checkShape(entry.getKey(), entry.getValue());
     }
+    refuseOthers(tensors.keySet(), shapes);
+    refuseOthers(unreadable.keySet(), shapes);
     if (tensors.containsKey(HEAD)) {
       // Some tools write the tied matrix twice; one of another shape is another model.
       checkShape(HEAD, tensors.get(EMBEDDING).shape());
@@ -65,12 +72,28 @@ record Contents(
     }
   }
 
+  /** A layer with more in it, or one layer more, belongs to another model. */
+  private void refuseOthers(Set<String> names, Map<String, List<Long>> shapes)
+      throws MalformedFileException {
+    for (String name : names) {
+      boolean ofLayer = name.startsWith("model.layers.") || name.startsWith("blk.");
+      if (ofLayer && !shapes.containsKey(name) && !name.contains(ROTARY)) {
+        throw Malformed.of(
+            weights,
+            "tensor " + fileName.apply(name),
+            "one that Gemma 1 lacks",
+            "only those of " + config.numLayers() + " layers of Gemma 1");
+      }
+    }
+  }
+
   private void checkShape(String name, List<Long> shape) throws MalformedFileException {
     Tensor tensor = tensors.get(name);
     String field = "tensor " + fileName.apply(name);
     if (tensor != null) {
       if (!tensor.shape().equals(shape)) {
-        throw Malformed.of(tensor.file(), field, "shape " + tensor.shape(), "shape " + shape);
+        throw Malformed.of(
+            tensor.file().toString(), field, "shape " + tensor.shape(), "shape " + shape);
       }
       return;
     }

@@ -22,6 +22,10 @@ final class GgufCursor {
   static final long MAX_HEADER = 64 << 20;
 
   private static final int MAX_DEPTH = 4;
+
+  /** Several times a vocabulary and its merges; on the heap each takes ten times its bytes. */
+  private static final int MAX_ELEMENTS = 1 << 20;
+
   private static final int BOOL = 7;
   private static final int STRING = 8;
   private static final int ARRAY = 9;
@@ -40,6 +44,7 @@ final class GgufCursor {
   private final MemorySegment bytes;
   private final long limit;
   private long position;
+  private int elements; // of arrays, as far as they are objects
 
   GgufCursor(String file, MemorySegment bytes) {
     this.file = file;
@@ -167,7 +172,15 @@ final class GgufCursor {
     if (type != STRING && type != ARRAY) {
       return new Scalars(scalars(type, length, key), type);
     }
-    List<Object> list = new ArrayList<>();
+    if (length > MAX_ELEMENTS - elements) {
+      throw Malformed.of(
+          file,
+          key,
+          length + " texts or arrays after " + elements,
+          "at most " + MAX_ELEMENTS + " in all");
+    }
+    elements += length;
+    List<Object> list = new ArrayList<>(length);
     for (int i = 0; i < length; i++) {
       list.add(value(type, key, depth));
     }

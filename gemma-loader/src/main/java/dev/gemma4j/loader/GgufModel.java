@@ -4,7 +4,6 @@ import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -41,7 +40,8 @@ final class GgufModel {
       String name = GgufNames.canonical(t.name());
       Tensor tensor = new Tensor(name, t.type(), t.shape(), t.data(), t.file());
       if (tensors.put(name, tensor) != null) {
-        throw Malformed.of(t.file(), "tensor " + t.name(), "a second one for " + name, "one");
+        throw Malformed.of(
+            t.file().toString(), "tensor " + t.name(), "a second one for " + name, "one");
       }
     }
     Map<String, String> unreadable = new LinkedHashMap<>();
@@ -55,7 +55,7 @@ final class GgufModel {
         GgufNames::inFile,
         true,
         GgufTokenizer.read(metadata),
-        eosIds(metadata),
+        GgufTokenizer.eosIds(metadata),
         chatTemplate(metadata),
         file.metadata());
   }
@@ -107,16 +107,6 @@ final class GgufModel {
       return metadata.integer(key, 1);
     }
     return (int) Math.min(Integer.MAX_VALUE, embedding.shape().getFirst());
-  }
-
-  private static List<Integer> eosIds(Values metadata) throws MalformedFileException {
-    List<Integer> ids = new ArrayList<>();
-    for (String key : List.of(GgufTokenizer.EOS, "tokenizer.ggml.eot_token_id")) {
-      if (metadata.has(key) && !ids.contains(metadata.integer(key))) {
-        ids.add(metadata.integer(key));
-      }
-    }
-    return ids;
   }
 
   private static @Nullable String chatTemplate(Values metadata) throws MalformedFileException {

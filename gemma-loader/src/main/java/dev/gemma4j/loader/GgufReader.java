@@ -22,10 +22,14 @@ final class GgufReader {
   private static final int MAGIC = 'G' | 'G' << 8 | 'U' << 16 | 'F' << 24;
   private static final int MAX_DIMENSIONS = 4;
 
+  /** A hundred times what any model has, of pairs and of tensors. */
+  private static final int MAX_COUNT = 1 << 16;
+
   // length, type and one byte of value; length, dimension count, one dimension, type, offset
   private static final int LEAST_PAIR = 8 + 4 + 1;
   private static final int LEAST_TENSOR = 8 + 4 + 8 + 4 + 8;
 
+  private final Path path;
   private final String file;
   private final MemorySegment bytes;
   private final GgufCursor in;
@@ -33,17 +37,21 @@ final class GgufReader {
   /** A tensor's description; offset is from the start of the data. */
   private record Entry(String name, GgmlType type, List<Long> shape, long offset, long size) {}
 
-  private GgufReader(String file, MemorySegment bytes) {
-    this.file = file;
+  private GgufReader(Path path, MemorySegment bytes) {
+    this.path = path;
+    this.file = path.toString();
     this.bytes = bytes;
     this.in = new GgufCursor(file, bytes);
   }
 
   static TensorFile read(Path path, Arena arena) throws IOException {
-    return InputFile.parse(path, arena, bytes -> new GgufReader(path.toString(), bytes).read());
+    return InputFile.parse(path, arena, bytes -> new GgufReader(path, bytes).read());
   }
 
   private TensorFile read() throws MalformedFileException {
+    if (bytes.byteSize() == 0) {
+      throw Malformed.of(file, "size", "an empty file", "a GGUF model");
+    }
     int magic = in.int32("magic");
     if (magic != MAGIC) {
       throw Malformed.of(
@@ -60,8 +68,8 @@ final class GgufReader {
               : Integer.toUnsignedString(version),
           "2 or 3, little-endian");
     }
-    int tensorCount = in.count(LEAST_TENSOR, "tensor count");
-    int pairCount = in.count(LEAST_PAIR, "metadata count");
+    int tensorCount = count(LEAST_TENSOR, "tensor count");
+    int pairCount = count(LEAST_PAIR, "metadata count");
     Map<String, Object> metadata = metadata(pairCount);
     long alignment = alignment(new Values(file, metadata));
     List<Entry> entries = new ArrayList<>();
@@ -76,6 +84,14 @@ final class GgufReader {
     long start = Math.ceilDiv(in.position(), alignment) * alignment;
     checkPlaces(entries, bytes.byteSize() - start);
     return tensors(entries, start, metadata);
+  }
+
+  private int count(int leastBytes, String field) throws MalformedFileException {
+    int count = in.count(leastBytes, field);
+    if (count > MAX_COUNT) {
+      throw Malformed.of(file, field, String.valueOf(count), "at most " + MAX_COUNT);
+    }
+    return count;
   }
 
   private Map<String, Object> metadata(int count) throws MalformedFileException {
@@ -183,7 +199,7 @@ final class GgufReader {
         unreadable.put(entry.name, entry.type.name());
       } else {
         MemorySegment data = bytes.asSlice(start + entry.offset, entry.size);
-        tensors.put(entry.name, new Tensor(entry.name, type, entry.shape, data, file));
+        tensors.put(entry.name, new Tensor(entry.name, type, entry.shape, data, path));
       }
     }
     return new TensorFile(tensors, unreadable, metadata);

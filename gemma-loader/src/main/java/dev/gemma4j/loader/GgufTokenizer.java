@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -17,17 +18,33 @@ import org.jspecify.annotations.Nullable;
  */
 final class GgufTokenizer {
   private static final String PREFIX = "tokenizer.ggml.";
-  static final String EOS = PREFIX + "eos_token_id";
+  private static final String EOS = PREFIX + "eos_token_id";
+  private static final String EOT = PREFIX + "eot_token_id";
   private static final String MODEL = PREFIX + "model";
   private static final String TOKENS = PREFIX + "tokens";
   private static final String SCORES = PREFIX + "scores";
   private static final String TYPES = PREFIX + "token_type";
+  private static final String END_OF_TURN = "<end_of_turn>";
+
+  /**
+   * What is user-defined in Gemma's own tokenizer.model, all before the first ordinary piece. The
+   * first published GGUF files call it normal.
+   */
+  private static final Pattern USER_DEFINED =
+      Pattern.compile(
+          "<(mask|2mass|start_of_turn|end_of_turn|unused([0-9]|[1-8][0-9]|9[0-8]))>|\\[@BOS@]"
+              + "|\n{1,31}|[ \u2581]{2,31}"
+              + "|</?(table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote"
+              + "|strong|em|b|i|u|s|sub|sup|code)>");
+
+  private static final int FIRST_ORDINARY = 217;
 
   private final Values metadata;
   private final List<?> tokens;
   private final int bosId;
   private final int eosId;
   private final int padId;
+  private final boolean[] markers;
 
   private GgufTokenizer(Values metadata) throws MalformedFileException {
     this.metadata = metadata;
@@ -35,6 +52,7 @@ final class GgufTokenizer {
     this.bosId = id("bos_token_id");
     this.eosId = id("eos_token_id");
     this.padId = id("padding_token_id");
+    this.markers = new boolean[tokens.size()];
   }
 
   /** The tokenizer, or null when the file has none. */
@@ -46,11 +64,27 @@ final class GgufTokenizer {
     if (!model.equals("llama")) {
       throw metadata.wrong(MODEL, model, "\"llama\" (SentencePiece)");
     }
-    try {
-      return Tokenizer.of(new GgufTokenizer(metadata).vocabulary(), metadata.file());
-    } catch (MalformedFileException e) {
-      throw Malformed.of(e);
+    return Tokenizer.of(new GgufTokenizer(metadata).vocabulary(), metadata.file());
+  }
+
+  /**
+   * The tokens that end a text: eos and the end of a turn, which the first published files do not
+   * name.
+   */
+  static List<Integer> eosIds(Values metadata) throws MalformedFileException {
+    List<Integer> ids = new ArrayList<>();
+    for (String key : List.of(EOS, EOT)) {
+      if (metadata.has(key) && !ids.contains(metadata.integer(key))) {
+        ids.add(metadata.integer(key));
+      }
     }
+    if (!metadata.has(EOT) && metadata.has(TOKENS)) {
+      int id = metadata.list(TOKENS).indexOf(END_OF_TURN);
+      if (id >= 0 && !ids.contains(id)) {
+        ids.add(id);
+      }
+    }
+    return ids;
   }
 
   private int id(String key) throws MalformedFileException {
@@ -72,11 +106,14 @@ final class GgufTokenizer {
         bosId,
         eosId,
         padId,
-        metadata.flag(PREFIX + "add_space_prefix", true),
+        // llama.cpp's default is true, but no Gemma was trained so, and its first files lack the
+        // key.
+        metadata.flag(PREFIX + "add_space_prefix", false),
         metadata.flag(PREFIX + "remove_extra_whitespaces", false),
         true,
         byteFallback,
-        new byte[0]);
+        new byte[0],
+        markers);
   }
 
   private List<String> pieces(PieceType[] types) throws MalformedFileException {
@@ -138,6 +175,13 @@ final class GgufTokenizer {
       if (types[i] == PieceType.CONTROL && i != bosId && i != eosId && i != padId) {
         // The converter calls all special tokens control ones. In Gemma's own tokenizer.model the
         // turn markers and unused tokens are user-defined, and only bos, eos and pad are control.
+        types[i] = PieceType.USER_DEFINED;
+        markers[i] = true;
+      }
+      if (types[i] == PieceType.NORMAL
+          && i < FIRST_ORDINARY
+          && tokens.get(i) instanceof String piece
+          && USER_DEFINED.matcher(piece).matches()) {
         types[i] = PieceType.USER_DEFINED;
       }
     }

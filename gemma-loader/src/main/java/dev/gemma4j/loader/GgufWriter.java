@@ -222,7 +222,9 @@ public final class GgufWriter {
     for (int id = 0; id < v.pieces().size(); id++) {
       tokens.add(piece(v, id));
       scores.add(v.scores()[id]);
-      types.add(v.types()[id].ordinal() + 1L); // SentencePiece numbers its types from 1
+      boolean special = v.markers()[id] && v.types()[id] == PieceType.USER_DEFINED;
+      PieceType type = special ? PieceType.CONTROL : v.types()[id]; // as llama.cpp's converter
+      types.add(type.ordinal() + 1L); // SentencePiece numbers its types from 1
     }
     for (int id = tokens.size(); id < size; id++) { // llama.cpp wants one for each row
       tokens.add("[PAD" + id + "]");

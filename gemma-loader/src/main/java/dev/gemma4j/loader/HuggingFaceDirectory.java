@@ -148,12 +148,7 @@ final class HuggingFaceDirectory {
       Path json = directory.resolve("tokenizer.json");
       return Files.exists(json) ? TokenizerJson.read(json) : null;
     }
-    InputFile.requireFile(model);
-    try {
-      return Tokenizer.load(model);
-    } catch (MalformedFileException e) {
-      throw Malformed.of(e);
-    }
+    return Tokenizer.load(model);
   }
 
   private List<Integer> eosIds(Values config, @Nullable Tokenizer tokenizer) throws IOException {

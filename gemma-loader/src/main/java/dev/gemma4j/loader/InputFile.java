@@ -4,6 +4,7 @@ import dev.gemma4j.memory.HugePages;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.FileSystemException;
@@ -26,7 +27,9 @@ final class InputFile {
       MemorySegment bytes = channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
       HugePages.advise(bytes);
       return bytes;
-    } catch (FileSystemException e) {
+    } catch (ClosedByInterruptException e) {
+      throw e;
+    } catch (IOException e) { // that of mapping does not name the file
       throw unreadable(path, e);
     }
   }
@@ -101,8 +104,13 @@ final class InputFile {
     }
   }
 
-  private static IOException unreadable(Path path, FileSystemException e) {
-    String reason = e.getReason() == null ? e.getClass().getSimpleName() : e.getReason();
-    return new IOException(path + ": cannot be read: " + reason, e);
+  private static IOException unreadable(Path path, IOException e) {
+    return new IOException(path + ": cannot be read: " + reason(e), e);
+  }
+
+  /** What went wrong, without the file's name. */
+  static String reason(IOException e) {
+    String reason = e instanceof FileSystemException f ? f.getReason() : e.getMessage();
+    return reason == null ? e.getClass().getSimpleName() : reason;
   }
 }

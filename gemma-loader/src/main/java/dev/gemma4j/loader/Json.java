@@ -15,8 +15,11 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Strict JSON: nesting is limited and a key may not stand twice. */
+/** Strict JSON of one file: nesting and size are limited and a key may not stand twice. */
 final class Json {
+  /** Many times what any model's files hold; on the heap each takes a hundred times its bytes. */
+  private static final int MAX_VALUES = 1_000_000;
+
   private static final JsonFactory FACTORY =
       JsonFactory.builder()
           .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
@@ -26,7 +29,12 @@ final class Json {
           .streamReadConstraints(StreamReadConstraints.builder().maxNestingDepth(32).build())
           .build();
 
-  private Json() {}
+  private final String file;
+  private int values;
+
+  Json(String file) {
+    this.file = file;
+  }
 
   static JsonParser parser(byte[] json) throws IOException {
     return FACTORY.createParser(json);
@@ -39,7 +47,7 @@ final class Json {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
         throw Malformed.of(file, "JSON", String.valueOf(parser.currentToken()), "an object");
       }
-      Map<String, Object> map = object(parser);
+      Map<String, Object> map = new Json(file).object(parser);
       if (parser.nextToken() != null) {
         throw Malformed.of(file, "JSON", "more after the object", "its end");
       }
@@ -58,7 +66,7 @@ final class Json {
     return result;
   }
 
-  private static Map<String, Object> object(JsonParser parser) throws IOException {
+  private Map<String, Object> object(JsonParser parser) throws IOException {
     Map<String, Object> map = new LinkedHashMap<>();
     while (parser.nextToken() != JsonToken.END_OBJECT) {
       String key = parser.currentName();
@@ -69,7 +77,10 @@ final class Json {
   }
 
   /** The value that the parser is at. */
-  static Object value(JsonParser parser) throws IOException {
+  Object value(JsonParser parser) throws IOException {
+    if (++values > MAX_VALUES) {
+      throw Malformed.of(file, "JSON", "more than " + MAX_VALUES + " values", "at most as many");
+    }
     return switch (parser.currentToken()) {
       case START_OBJECT -> object(parser);
       case START_ARRAY -> {

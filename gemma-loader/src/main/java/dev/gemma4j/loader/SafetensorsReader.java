@@ -28,6 +28,9 @@ final class SafetensorsReader {
   private static final int MAX_HEADER = 100_000_000; // as the reference
   private static final int MAX_DIMENSIONS = 16;
 
+  /** A hundred times what any model has, of tensors and of metadata. */
+  private static final int MAX_COUNT = 1 << 16;
+
   /** Bits of one element by type, for all that the format knows. */
   private static final Map<String, Integer> BITS =
       Map.ofEntries(
@@ -55,6 +58,7 @@ final class SafetensorsReader {
   private static final Map<String, TensorType> TYPES =
       Map.of("F32", TensorType.F32, "F16", TensorType.F16, "BF16", TensorType.BF16);
 
+  private final Path path;
   private final String file;
   private final MemorySegment bytes;
   private final List<Entry> entries = new ArrayList<>();
@@ -62,14 +66,14 @@ final class SafetensorsReader {
 
   private record Entry(String name, String type, List<Long> shape, long begin, long end) {}
 
-  private SafetensorsReader(String file, MemorySegment bytes) {
-    this.file = file;
+  private SafetensorsReader(Path path, MemorySegment bytes) {
+    this.path = path;
+    this.file = path.toString();
     this.bytes = bytes;
   }
 
   static TensorFile read(Path path, Arena arena) throws IOException {
-    return InputFile.parse(
-        path, arena, bytes -> new SafetensorsReader(path.toString(), bytes).read());
+    return InputFile.parse(path, arena, bytes -> new SafetensorsReader(path, bytes).read());
   }
 
   private TensorFile read() throws IOException {
@@ -102,13 +106,21 @@ final class SafetensorsReader {
           String key = parser.currentName();
           expect(parser, parser.nextToken(), JsonToken.VALUE_STRING, "__metadata__." + key);
           metadata.put(key, parser.getText());
+          checkCount("__metadata__", metadata.size());
         }
       } else {
         entries.add(entry(parser, name));
+        checkCount("header", entries.size());
       }
     }
     if (parser.nextToken() != null) {
       throw Malformed.of(file, "header", "more after the object", "its end");
+    }
+  }
+
+  private void checkCount(String field, int count) throws MalformedFileException {
+    if (count > MAX_COUNT) {
+      throw Malformed.of(file, field, "more than " + MAX_COUNT + " entries", "at most as many");
     }
   }
 
@@ -190,7 +202,7 @@ final class SafetensorsReader {
         unreadable.put(entry.name, entry.type);
       } else {
         MemorySegment slice = data.asSlice(entry.begin, entry.end - entry.begin);
-        tensors.put(entry.name, new Tensor(entry.name, type, entry.shape, slice, file));
+        tensors.put(entry.name, new Tensor(entry.name, type, entry.shape, slice, path));
       }
     }
     if (end != data.byteSize()) {

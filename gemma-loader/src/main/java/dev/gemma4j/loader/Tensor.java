@@ -2,6 +2,7 @@ package dev.gemma4j.loader;
 
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.util.List;
 
 /**
@@ -15,7 +16,7 @@ import java.util.List;
  * @param file the file that holds it
  */
 public record Tensor(
-    String name, TensorType type, List<Long> shape, MemorySegment data, String file) {
+    String name, TensorType type, List<Long> shape, MemorySegment data, Path file) {
   /** Copies the shape. */
   public Tensor {
     shape = List.copyOf(shape);
@@ -31,7 +32,7 @@ public record Tensor(
     try {
       type.dequantize(data, firstElement, target, targetOffset, count);
     } catch (InternalError e) {
-      throw InputFile.shrunk(file, e);
+      throw InputFile.shrunk(file.toString(), e);
     }
   }
 

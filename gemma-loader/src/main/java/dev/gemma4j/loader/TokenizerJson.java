@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -21,8 +22,8 @@ import java.util.Map;
  * href="https://github.com/huggingface/transformers/blob/main/src/transformers/convert_slow_tokenizer.py">how</a>).
  *
  * <p>The converter lists all pairs of pieces whose union is a piece, ordered by the union's score:
- * scores are their order of appearance. A list that is not complete has other rules than
- * SentencePiece, and is refused.
+ * scores are their order of appearance. A list that is not complete, or in which another union
+ * stands between two pairs of one, has other rules than SentencePiece, and is refused.
  */
 final class TokenizerJson {
   /** Twice Gemma 3's. */
@@ -31,8 +32,11 @@ final class TokenizerJson {
   /** Several times the longest; the check of merges is quadratic in it. */
   private static final int MAX_PIECE = 128;
 
-  /** Below all scores of merges, which a float holds exactly. */
-  private static final int MAX_MERGES = 1 << 24;
+  /** Eight times the vocabulary of any Gemma. */
+  private static final int MAX_PIECES = 1 << 21;
+
+  /** The rank of what no merge makes: behind all others, and exact as a float. */
+  private static final int NO_RANK = 1 << 24;
 
   private static final String VOCAB = "model.vocab";
   private static final String MERGES = "model.merges";
@@ -43,11 +47,14 @@ final class TokenizerJson {
   private final Map<String, Object> tokenizer = new HashMap<>();
   private final Map<String, Object> model = new HashMap<>();
   private final Map<String, Integer> vocab = new HashMap<>();
-  private final Map<String, Integer> ranks = new HashMap<>();
+  private final Map<String, Integer> ranks = new HashMap<>(); // of unions
+  private final BitSet pairs = new BitSet(); // by rank and length of the left part: see pair()
   private int merges;
+  private final Json json;
 
   private TokenizerJson(String file) {
     this.file = file;
+    this.json = new Json(file);
   }
 
   static Tokenizer read(Path path) throws IOException {
@@ -58,11 +65,7 @@ final class TokenizerJson {
       throw Json.malformed(json.file, e);
     }
     json.refuseOthers();
-    try {
-      return Tokenizer.of(json.vocabulary(), json.file);
-    } catch (MalformedFileException e) {
-      throw Malformed.of(e);
-    }
+    return Tokenizer.of(json.vocabulary(), json.file);
   }
 
   private void parse(JsonParser parser) throws IOException {
@@ -74,7 +77,7 @@ final class TokenizerJson {
       switch (key) {
         case "model" -> model(parser);
         case "added_tokens", "normalizer", "pre_tokenizer", "decoder" ->
-            tokenizer.put(key, Json.value(parser));
+            tokenizer.put(key, json.value(parser));
         // Templates, truncation and padding are the business of who encodes.
         default -> parser.skipChildren();
       }
@@ -92,7 +95,7 @@ final class TokenizerJson {
       switch (key) {
         case "vocab" -> vocab(parser);
         case "merges" -> merges(parser);
-        default -> model.put(key, Json.value(parser));
+        default -> model.put(key, json.value(parser));
       }
     }
   }
@@ -111,6 +114,9 @@ final class TokenizerJson {
         throw Malformed.of(
             file, VOCAB + "." + piece, piece.length() + " characters", "at most " + MAX_PIECE);
       }
+      if (vocab.size() == MAX_PIECES) {
+        throw Malformed.of(file, VOCAB, "more than " + MAX_PIECES + " pieces", "at most as many");
+      }
       vocab.put(piece, parser.getIntValue());
     }
   }
@@ -119,20 +125,49 @@ final class TokenizerJson {
   private void merges(JsonParser parser) throws IOException {
     expect(parser, JsonToken.START_ARRAY, MERGES);
     while (parser.nextToken() != JsonToken.END_ARRAY) {
-      String union;
+      String left;
+      String right;
       if (parser.currentToken() == JsonToken.START_ARRAY) {
-        union = text(parser) + text(parser);
+        left = text(parser);
+        right = text(parser);
         parser.nextToken();
         expect(parser, JsonToken.END_ARRAY, MERGES);
       } else {
         expect(parser, JsonToken.VALUE_STRING, MERGES);
-        union = parser.getText().replaceFirst(" ", "");
+        String pair = parser.getText();
+        int space = pair.indexOf(' ');
+        left = pair.substring(0, Math.max(0, space));
+        right = pair.substring(space + 1);
       }
-      if (++merges > MAX_MERGES) {
-        throw Malformed.of(file, MERGES, "more", "at most " + MAX_MERGES);
-      }
-      ranks.putIfAbsent(union, ranks.size());
+      merge(left, right);
     }
+  }
+
+  private void merge(String left, String right) throws MalformedFileException {
+    String union = left + right;
+    String pair = "\"" + left + "\", \"" + right + "\"";
+    if (left.isEmpty() || right.isEmpty() || union.length() > MAX_PIECE) {
+      throw Malformed.of(
+          file, MERGES, pair, "two texts of at most " + MAX_PIECE + " characters together");
+    }
+    Integer known = ranks.putIfAbsent(union, ranks.size());
+    int last = ranks.size() - 1;
+    if (known != null && known != last) {
+      throw Malformed.of(
+          file, MERGES, pair + " apart from others of its union", "them side by side: one score");
+    }
+    if (last == MAX_PIECES) {
+      throw Malformed.of(file, MERGES, "more than " + MAX_PIECES + " texts", "at most as many");
+    }
+    if (pairs.get(pair(last, left.length()))) {
+      throw Malformed.of(file, MERGES, pair + " again", "each pair once");
+    }
+    pairs.set(pair(last, left.length()));
+    merges++;
+  }
+
+  private static int pair(int rank, int leftLength) {
+    return rank * MAX_PIECE + leftLength;
   }
 
   private String text(JsonParser parser) throws IOException {
@@ -219,11 +254,13 @@ final class TokenizerJson {
     List<String> pieces = pieces();
     PieceType[] types = new PieceType[vocab.size()];
     Arrays.fill(types, PieceType.NORMAL);
-    addedTokens(pieces, types);
+    BitSet special = addedTokens(pieces, types);
     types = Arrays.copyOf(types, pieces.size());
     float[] scores = new float[pieces.size()];
+    boolean[] markers = new boolean[pieces.size()];
     for (int id = 0; id < scores.length; id++) {
-      scores[id] = -ranks.getOrDefault(pieces.get(id), MAX_MERGES);
+      markers[id] = special.get(id);
+      scores[id] = -ranks.getOrDefault(pieces.get(id), NO_RANK);
       types[id] = types[id] == null ? PieceType.USER_DEFINED : types[id];
     }
     Values values = new Values(file, model);
@@ -248,7 +285,8 @@ final class TokenizerJson {
         false,
         true,
         byteFallback,
-        new byte[0]);
+        new byte[0],
+        markers);
   }
 
   private int control(String piece, PieceType[] types) {
@@ -258,14 +296,17 @@ final class TokenizerJson {
 
   private void checkMerges() throws MalformedFileException {
     int possible = 0;
+    int listed = 0;
     for (String piece : vocab.keySet()) {
+      int rank = ranks.getOrDefault(piece, -1);
       for (int i = 1; i < piece.length(); i++) {
         if (vocab.containsKey(piece.substring(0, i)) && vocab.containsKey(piece.substring(i))) {
           possible++;
+          listed += rank >= 0 && pairs.get(pair(rank, i)) ? 1 : 0;
         }
       }
     }
-    if (merges != possible || !vocab.keySet().containsAll(ranks.keySet())) {
+    if (merges != possible || listed != possible) {
       throw Malformed.of(
           file,
           MERGES,
@@ -290,11 +331,15 @@ final class TokenizerJson {
     return new ArrayList<>(List.of(pieces));
   }
 
-  /** Marks the added tokens, and appends those that the model's vocabulary lacks. */
-  private void addedTokens(List<String> pieces, PieceType[] types) throws MalformedFileException {
+  /**
+   * Gives the added tokens their types, appends those that the model's vocabulary lacks, and says
+   * which are special.
+   */
+  private BitSet addedTokens(List<String> pieces, PieceType[] types) throws MalformedFileException {
+    BitSet special = new BitSet();
     Values values = new Values(file, tokenizer);
     if (!values.has("added_tokens")) {
-      return;
+      return special;
     }
     for (Object token : values.list("added_tokens")) {
       Values added = values.object("added_tokens", token);
@@ -318,7 +363,11 @@ final class TokenizerJson {
         // Others that are called special too are user-defined in Gemma's own tokenizer.model.
         types[id] = CONTROLS.contains(content) ? PieceType.CONTROL : PieceType.USER_DEFINED;
       }
+      if (added.flag("special", false)) {
+        special.set(id);
+      }
     }
+    return special;
   }
 
   /** Gemma 1's file spells one of them, the tab, as the character that it stands for. */

@@ -160,7 +160,10 @@ final class TorchModel {
       throws MalformedFileException {
     if (!fused.shape().equals(shape)) {
       throw Malformed.of(
-          fused.file(), "tensor " + fused.name(), "shape " + fused.shape(), "shape " + shape);
+          fused.file().toString(),
+          "tensor " + fused.name(),
+          "shape " + fused.shape(),
+          "shape " + shape);
     }
     long row = fused.type().byteSize(config.hiddenSize());
     long at = 0;

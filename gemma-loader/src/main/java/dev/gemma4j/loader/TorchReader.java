@@ -58,12 +58,14 @@ final class TorchReader implements Unpickler.Builder {
 
   private record Part(Element element, List<Long> shape, MemorySegment data) {}
 
+  private final Path path;
   private final String file;
   private final Map<String, MemorySegment> entries;
   private final String prefix;
 
-  private TorchReader(String file, Map<String, MemorySegment> entries) throws IOException {
-    this.file = file;
+  private TorchReader(Path path, Map<String, MemorySegment> entries) throws IOException {
+    this.path = path;
+    this.file = path.toString();
     this.entries = entries;
     String pickle = null;
     for (String name : entries.keySet()) {
@@ -93,7 +95,7 @@ final class TorchReader implements Unpickler.Builder {
                 "a bare pickle, as torch.save wrote before version 1.6",
                 "a zip file (load it in Python and save it again)");
           }
-          return new TorchReader(file, ZipArchive.entries(file, bytes)).read();
+          return new TorchReader(path, ZipArchive.entries(file, bytes)).read();
         });
   }
 
@@ -131,7 +133,7 @@ final class TorchReader implements Unpickler.Builder {
         if (element.type() == null) {
           unreadable.put(name, element.name());
         } else {
-          tensors.put(name, new Tensor(name, element.type(), shape, data, file));
+          tensors.put(name, new Tensor(name, element.type(), shape, data, path));
         }
       }
     }

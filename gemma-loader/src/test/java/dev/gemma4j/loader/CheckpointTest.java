@@ -5,14 +5,18 @@ import static dev.gemma4j.loader.TestFiles.replace;
 import static dev.gemma4j.loader.TestFiles.resource;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assumptions.assumeThat;
 
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -113,11 +117,41 @@ class CheckpointTest {
       for (String text : List.of("", " a  b\n\tc", "Grüße, 世界 🙂", "<start_of_turn>user")) {
         assertThat(tokenizer.encode(text)).as(text).isEqualTo(expected.encode(text));
       }
-      assertThat(gguf.eosIds()).isEqualTo(hf.eosIds());
+      // No eot_token_id says so, but the vocabulary has an end of turn.
+      assertThat(gguf.eosIds()).containsExactly(1, tokenizer.idOf("<end_of_turn>"));
       assertThat(gguf.metadata())
           .containsEntry("general.architecture", "gemma")
           .containsEntry("gemma.block_count", 3L);
     }
+  }
+
+  /** Opens a directory, for a test that needs another locale. */
+  static final class Opener {
+    private Opener() {}
+
+    public static void main(String[] args) throws IOException {
+      try (Checkpoint c = Checkpoint.open(Path.of(args[0]))) {
+        c.checkFiles();
+      }
+    }
+  }
+
+  @Test
+  @EnabledOnOs(OS.LINUX)
+  void aPathNeedNotBeTextInTheLocale() throws Exception {
+    assumeThat(System.getProperty("sun.jnu.encoding")).isEqualTo("UTF-8");
+    Files.copy(resource("gguf/gemma-mqa.Q4_0.gguf"), dir.resolve("gemm\u00e4.gguf"));
+    ProcessBuilder java =
+        new ProcessBuilder(
+            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+            "-cp",
+            System.getProperty("java.class.path"),
+            Opener.class.getName(),
+            dir.toString());
+    java.environment().put("LC_ALL", "C");
+    Process process = java.redirectErrorStream(true).start();
+    String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.US_ASCII);
+    assertThat(process.waitFor()).as(output).isZero();
   }
 
   @Test

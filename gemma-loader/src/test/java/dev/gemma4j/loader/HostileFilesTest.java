@@ -6,6 +6,7 @@ import static dev.gemma4j.loader.TestFiles.resource;
 import static dev.gemma4j.loader.TestFiles.safetensors;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assumptions.assumeThat;
 
 import dev.gemma4j.loader.TestFiles.Gguf;
 import java.io.IOException;
@@ -19,6 +20,8 @@ import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -138,6 +141,58 @@ class HostileFilesTest {
       refusesGguf(
           new Gguf(3, 0, 1).string("k").int32(9).int32(10).int64(huge).done(64), "k length");
     }
+  }
+
+  /** Of these many small things, each takes several times its bytes on the heap. */
+  @Test
+  void refusesMoreThanAnyModelHas() throws IOException {
+    int many = (1 << 16) + 1;
+    refusesGguf(
+        new Gguf(3, many, 0).done(32 * many), "tensor count: found 65537, expected at most 65536");
+    refusesGguf(
+        new Gguf(3, 0, many).done(13 * many),
+        "metadata count: found 65537, expected at most 65536");
+    int texts = 1 << 19;
+    Gguf arrays = new Gguf(3, 0, 3);
+    for (String key : List.of("a", "b", "c")) {
+      arrays.string(key).int32(9).int32(8).int64(texts).bytes(new int[8 * texts]);
+    }
+    refusesGguf(arrays.done(0), "c: found 524288 texts or arrays after 1048576");
+    StringBuilder header = new StringBuilder("{");
+    for (int i = 0; i < many; i++) {
+      header.append("\"t" + i + "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},");
+    }
+    String tensors = header.append("\"__metadata__\":{}}").toString();
+    assertThatThrownBy(() -> readSafetensors(safetensors(tensors, 0)))
+        .hasMessageContaining("header: found more than 65536 entries");
+    String texts2 = tensors.replaceAll("\\{[^{}]+}", "\"\"").replace(",\"__metadata__\":{}", "");
+    assertThatThrownBy(() -> readSafetensors(safetensors("{\"__metadata__\":" + texts2 + "}", 0)))
+        .hasMessageContaining("__metadata__: found more than 65536 entries");
+    copy("malformed/model_dir-01", dir);
+    String json = "{\"a\":[" + "{},".repeat(1_000_000) + "{}]}";
+    Files.writeString(dir.resolve("config.json"), json);
+    assertThatThrownBy(() -> Checkpoint.open(dir))
+        .hasMessageContaining("config.json: JSON: found more than 1000000 values");
+    Path tokenizer =
+        Files.writeString(dir.resolve("tokenizer.json"), json.replace("a", "added_tokens"));
+    assertThatThrownBy(() -> TokenizerJson.read(tokenizer))
+        .hasMessageContaining("tokenizer.json: JSON: found more than 1000000 values");
+  }
+
+  @Test
+  void saysThatAFileIsEmpty() {
+    refusesGguf(new byte[0], "size: found an empty file, expected a GGUF model");
+  }
+
+  @Test
+  @EnabledOnOs(OS.LINUX)
+  void namesTheFileThatCannotBeMapped() throws IOException {
+    Path unmappable = Path.of("/sys/kernel/mm/transparent_hugepage/enabled");
+    assumeThat(unmappable).isRegularFile();
+    Path file = Files.createSymbolicLink(dir.resolve("x.gguf"), unmappable);
+    assertThatThrownBy(() -> Checkpoint.open(file))
+        .isInstanceOf(IOException.class)
+        .hasMessageStartingWith(file + ": cannot be read: ");
   }
 
   @Test
@@ -279,6 +334,40 @@ class HostileFilesTest {
     Files.write(dir.resolve("x.safetensors"), safetensors(other, 16392));
     assertThatThrownBy(() -> Checkpoint.open(dir))
         .hasMessageContaining("x.safetensors: tensor lm_head.weight: found shape [8, 512]");
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "model.layers.0.self_attn.q_proj.bias",
+        "model.layers.0.post_feedforward_layernorm.weight",
+        "model.layers.1.self_attn.q_proj.weight",
+      })
+  void refusesWhatBelongsToAnotherModel(String name) throws IOException {
+    copy("malformed/index-01", dir);
+    replace(
+        dir.resolve("model.safetensors.index.json"),
+        "\"weight_map\": {",
+        "\"weight_map\": {\"" + name + "\": \"x.safetensors\", ");
+    for (String type : List.of("F32", "I32")) {
+      String header =
+          "{\"" + name + "\":{\"dtype\":\"" + type + "\",\"shape\":[2],\"data_offsets\":[0,8]}}";
+      Files.write(dir.resolve("x.safetensors"), safetensors(header, 8));
+      assertThatThrownBy(() -> Checkpoint.open(dir))
+          .isInstanceOf(IOException.class)
+          .hasMessageContaining(
+              "tensor " + name + ": found one that Gemma 1 lacks, expected only those of 1 layers");
+    }
+  }
+
+  @Test
+  void refusesLayersThatAGgufDoesNotCount() throws IOException {
+    byte[] bytes = Files.readAllBytes(resource("gguf/gemma-mqa.Q4_0.gguf"));
+    bytes[indexOf(bytes, "gemma.block_count") + "gemma.block_count".length() + 4] = 2;
+    Path file = Files.write(dir.resolve("x.gguf"), bytes);
+    assertThatThrownBy(() -> Checkpoint.open(file))
+        .hasMessageStartingWith(file + ": tensor blk.2.")
+        .hasMessageContaining("found one that Gemma 1 lacks, expected only those of 2 layers");
   }
 
   private static int indexOf(byte[] bytes, String text) {

@@ -16,6 +16,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.zip.GZIPInputStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -52,13 +53,17 @@ class TokenizerJsonTest {
     }
   }
 
-  @Test
-  void gemmasOwnGivesTheIdsOfSentencePiece() throws IOException {
+  private Tokenizer gemma1() throws IOException {
     Path file = dir.resolve("tokenizer.json");
     try (InputStream in = Files.newInputStream(resource("tokenizer/gemma1/tokenizer.json.gz"))) {
       Files.copy(new GZIPInputStream(in), file);
     }
-    Tokenizer tokenizer = TokenizerJson.read(file);
+    return TokenizerJson.read(file);
+  }
+
+  @Test
+  void gemmasOwnGivesTheIdsOfSentencePiece() throws IOException {
+    Tokenizer tokenizer = gemma1();
     check(tokenizer, "gemma1/cases.jsonl.gz");
     check(tokenizer, "gemma1/decode_cases.jsonl.gz");
     assertThat(tokenizer.vocabSize()).isEqualTo(256_000);
@@ -69,6 +74,35 @@ class TokenizerJsonTest {
     assertThat(tokenizer.piece(226)).isEqualTo("<0x09>");
     assertThat(tokenizer.type(226)).isEqualTo(PieceType.BYTE);
     assertThat(tokenizer.type(106)).isEqualTo(PieceType.USER_DEFINED);
+  }
+
+  /** They name no prefix and no end of turn, and call what is user-defined normal. */
+  @Test
+  void soDoTheFirstPublishedGgufFiles() throws IOException {
+    Map<String, Object> metadata =
+        GgufWriter.metadata(
+            "gemma", GemmaConfig.GEMMA_2B, TensorType.Q4_0, gemma1().vocabulary(), null);
+    metadata.remove("tokenizer.ggml.add_space_prefix");
+    metadata.remove("tokenizer.ggml.add_bos_token");
+    metadata.remove("tokenizer.ggml.eot_token_id");
+    List<Object> types = new ArrayList<>();
+    List<Object> pieces = new ArrayList<>();
+    for (int id = 0; id < 256_000; id++) {
+      long type = (Long) ((List<?>) metadata.get("tokenizer.ggml.token_type")).get(id);
+      boolean defined = id > 3 && (type == 3 || type == 4);
+      types.add(defined ? 1L : type);
+      String piece = (String) ((List<?>) metadata.get("tokenizer.ggml.tokens")).get(id);
+      pieces.add(defined ? piece.replace(' ', '\u2581') : piece);
+    }
+    assertThat(types.subList(4, 217)).containsOnly(1L);
+    metadata.put("tokenizer.ggml.token_type", types);
+    metadata.put("tokenizer.ggml.tokens", pieces);
+    Values values = new Values("gemma.gguf", metadata);
+    Tokenizer tokenizer = GgufTokenizer.read(values);
+    check(tokenizer, "gemma1/cases.jsonl.gz");
+    check(tokenizer, "gemma1/decode_cases.jsonl.gz");
+    assertThat(tokenizer.isMarker(107)).isTrue();
+    assertThat(GgufTokenizer.eosIds(values)).containsExactly(1, 107);
   }
 
   private Path json() throws IOException {
@@ -108,6 +142,65 @@ class TokenizerJsonTest {
     Tokenizer tokenizer = TokenizerJson.read(file);
     check(tokenizer, "bpe_512.cases.jsonl");
     assertThat(tokenizer.encode("<image>")).containsExactly(512);
+  }
+
+  @Test
+  void whatAFileCallsSpecialIsNoMansText() throws IOException {
+    Path file = json();
+    Files.writeString(
+        file,
+        Files.readString(file)
+            .replace(
+                "\"added_tokens\":[",
+                "\"added_tokens\":[{\"id\":512,\"content\":\"<|fim_prefix|>\",\"special\":true},"
+                    + "{\"id\":513,\"content\":\"<hr>\",\"special\":false},"));
+    Tokenizer json = TokenizerJson.read(file);
+    Map<String, Object> metadata =
+        GgufWriter.metadata("x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, json.vocabulary(), null);
+    String text = "<|fim_prefix|>a\n<hr><start_of_turn>";
+    for (Tokenizer tokenizer : List.of(json, GgufTokenizer.read(new Values("x.gguf", metadata)))) {
+      assertThat(tokenizer.encode(text)).startsWith(512).contains(513);
+      int[] literal = tokenizer.encodeLiteral(text);
+      assertThat(literal).doesNotContain(512, tokenizer.idOf("<start_of_turn>")).contains(513);
+      assertThat(tokenizer.decode(literal)).isEqualTo(text);
+      assertThat(tokenizer.isMarker(512)).isTrue();
+      assertThat(tokenizer.isMarker(513)).isFalse();
+      // White space means nothing else, whatever a file calls it.
+      assertThat(tokenizer.encodeLiteral("\n")).isEqualTo(tokenizer.encode("\n")).hasSize(1);
+    }
+  }
+
+  private void refusesMerges(String merges, String message) throws IOException {
+    String json =
+        """
+        {"normalizer":{"type":"Replace","pattern":{"String":" "},"content":"\u2581"},
+         "decoder":{"type":"Sequence","decoders":[{"type":"Fuse"}]},
+         "model":{"type":"BPE","unk_token":"<unk>","merges":[%s],
+          "vocab":{"<unk>":0,"a":1,"b":2,"c":3,"x":4,"ab":5,"bc":6,"abc":7,"cx":8}}}
+        """;
+    Path file = Files.writeString(dir.resolve("tokenizer.json"), json.formatted(merges));
+    if (message.isEmpty()) {
+      assertThat(TokenizerJson.read(file).encode("abcx")).containsExactly(5, 8);
+      return;
+    }
+    assertThatThrownBy(() -> TokenizerJson.read(file))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessageContaining("model.merges: found " + message);
+  }
+
+  /** In the other orders the reference itself gives other ids than scores of pieces can. */
+  @Test
+  void mergesOfAPieceStandTogether() throws IOException {
+    refusesMerges("'a b','c x','a bc','ab c','b c'".replace('\'', '"'), "");
+    refusesMerges(
+        "'a b','a bc','c x','ab c','b c'".replace('\'', '"'),
+        "\"ab\", \"c\" apart from others of its union");
+    refusesMerges("'a b','b c','a bc','a bc','c x'".replace('\'', '"'), "\"a\", \"bc\" again");
+    refusesMerges(
+        "'a b','b c','a bc','abc','c x'".replace('\'', '"'), "\"\", \"abc\", expected two");
+    refusesMerges(
+        "'a b','b c','a bc','d bc','c x'".replace('\'', '"'),
+        "5, of 5 texts, expected the 5 pairs");
   }
 
   @ParameterizedTest

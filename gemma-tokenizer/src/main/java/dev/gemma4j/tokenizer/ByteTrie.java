@@ -1,6 +1,7 @@
 package dev.gemma4j.tokenizer;
 
 import java.util.Arrays;
+import java.util.SplittableRandom;
 
 /** Byte strings with ids, walked byte by byte; its edges are one open-addressed table. */
 final class ByteTrie {
@@ -12,6 +13,8 @@ final class ByteTrie {
   private int[] ids = {NONE};
   private int nodes = 1;
   private final boolean[] first = new boolean[256];
+  // Random, so that no file can choose entries whose edges meet in few slots.
+  private final long multiplier = new SplittableRandom().nextLong() | 1;
 
   void add(byte[] text, int id) {
     int node = ROOT;
@@ -51,7 +54,7 @@ final class ByteTrie {
   }
 
   private int slot(long key) {
-    return (int) (key * 0x9E3779B97F4A7C15L >>> 32) & keys.length - 1;
+    return (int) (key * multiplier >>> 32) & keys.length - 1;
   }
 
   private void put(long key, int child) {

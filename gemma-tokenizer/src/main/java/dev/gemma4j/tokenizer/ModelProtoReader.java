@@ -12,6 +12,9 @@ import java.util.List;
  * (https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto).
  */
 final class ModelProtoReader {
+  /** Eight times the vocabulary of any Gemma. */
+  private static final int MAX_PIECES = 1 << 21;
+
   private static final PieceType[] TYPES = PieceType.values();
   private static final int PIECE_TEXT = 1 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED;
   private static final int PIECE_SCORE = 2 << 3 | WireFormat.WIRETYPE_FIXED32;
@@ -82,6 +85,8 @@ final class ModelProtoReader {
             message(in, this::trainerSpec);
           } else if (tag == tag(3, BYTES)) {
             message(in, this::normalizerSpec);
+          } else if (tag == tag(5, BYTES)) {
+            message(in, this::denormalizerSpec);
           } else {
             return false;
           }
@@ -108,6 +113,15 @@ final class ModelProtoReader {
       throw new MalformedFileException(
           source, "type of piece " + pieces.size(), String.valueOf(type), "1 to 6");
     }
+    // Here, as millions of empty ones would fill the heap before anyone looks at them.
+    if (piece.isEmpty()) {
+      throw new MalformedFileException(
+          source, "piece " + pieces.size(), "an empty text", "some text");
+    }
+    if (pieces.size() == MAX_PIECES) {
+      throw new MalformedFileException(
+          source, "pieces", "more than " + MAX_PIECES, "at most as many");
+    }
     if (pieces.size() == scores.length) {
       scores = Arrays.copyOf(scores, 2 * scores.length);
     }
@@ -119,10 +133,22 @@ final class ModelProtoReader {
   private boolean trainerSpec(int tag, CodedInputStream in) throws IOException {
     switch (tag >>> 3) {
       case 3 -> modelType = in.readEnum();
+      case 24 -> {
+        if (in.readBool()) {
+          throw refused("trainer_spec.treat_whitespace_as_suffix", "true", "false");
+        }
+      }
       case 35 -> byteFallback = in.readBool();
       case 41 -> bosId = in.readInt32();
       case 42 -> eosId = in.readInt32();
       case 43 -> padId = in.readInt32();
+      case 44 -> {
+        String surface = in.readStringRequireUtf8();
+        if (!surface.equals(Tokenizer.UNKNOWN_TEXT)) {
+          throw refused(
+              "trainer_spec.unk_surface", "'" + surface + "'", "'" + Tokenizer.UNKNOWN_TEXT + "'");
+        }
+      }
       default -> {
         return false;
       }
@@ -141,6 +167,22 @@ final class ModelProtoReader {
       }
     }
     return true;
+  }
+
+  private boolean denormalizerSpec(int tag, CodedInputStream in) throws IOException {
+    if (tag != tag(2, BYTES)) {
+      return false;
+    }
+    int size = in.readByteArray().length;
+    if (size > 0) {
+      throw refused("denormalizer_spec.precompiled_charsmap", size + " bytes", "none");
+    }
+    return true;
+  }
+
+  /** For what SentencePiece knows, no Gemma has, and would give another text or other ids. */
+  private MalformedFileException refused(String field, String found, String expected) {
+    return new MalformedFileException(source, field, found, expected);
   }
 
   private Vocabulary vocabulary() throws MalformedFileException {

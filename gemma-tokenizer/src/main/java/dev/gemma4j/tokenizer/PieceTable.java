@@ -7,10 +7,14 @@ final class PieceTable {
   private static final long BASE = 0x9E3779B97F4A7C15L | 1;
   private static final long FINGERPRINT = 0xffffffff00000000L;
 
+  /** How far a piece may lie from its slot: of 2^21 honest ones the farthest lies below 100. */
+  static final int MAX_DISTANCE = 256;
+
   private byte[] texts = new byte[64]; // of all pieces, one after the other
   private final int[] ends;
   private int count;
   private int longest;
+  private int distance; // of the piece that lies farthest from its slot
   // The high half of a hash and the id + 1; 0 is empty. One array, so that a miss touches one line.
   private final long[] slots;
   private final int shift;
@@ -32,9 +36,12 @@ final class PieceTable {
     }
     System.arraycopy(piece, 0, texts, from, piece.length);
     int at = slot(hash);
+    int steps = 0;
     while (slots[at] != 0) {
       at = at + 1 & slots.length - 1;
+      steps++;
     }
+    distance = Math.max(distance, steps);
     count++;
     slots[at] = hash & FINGERPRINT | count;
     ends[count] = from + piece.length;
@@ -70,13 +77,19 @@ final class PieceTable {
     return hash;
   }
 
-  private int slot(long hash) {
+  /** Whether texts were chosen to have the same slots, which would make all that follows slow. */
+  boolean isFlooded() {
+    return distance > MAX_DISTANCE;
+  }
+
+  int slot(long hash) {
     return (int) ((hash ^ hash >>> 29) * 0xBF58476D1CE4E5B9L >>> shift);
   }
 
   /** The id of text[from, to) with that hash, or -1. */
   int find(byte[] text, int from, int to, long hash) {
-    for (int at = slot(hash); slots[at] != 0; at = at + 1 & slots.length - 1) {
+    int at = slot(hash);
+    for (int left = distance; slots[at] != 0 && left >= 0; left--, at = at + 1 & slots.length - 1) {
       if (((slots[at] ^ hash) & FINGERPRINT) == 0) {
         int id = (int) slots[at] - 1;
         if (is(id, text, from, to)) {

@@ -1,6 +1,7 @@
 package dev.gemma4j.tokenizer;
 
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,14 +14,20 @@ import org.jspecify.annotations.Nullable;
  * safe for any number of threads.
  */
 public final class Tokenizer {
-  /** User-defined pieces that steer the model, as against those that are ordinary text. */
+  /**
+   * User-defined pieces that steer the model, as against those that are ordinary text. Gemma's
+   * tokenizer.model does not tell one from the other.
+   */
   private static final Pattern MARKER =
       Pattern.compile(
           "<(start_of_turn|end_of_turn|start_of_image|end_of_image|mask|2mass|unused\\d+|pad|bos|eos)>"
               + "|\\[@BOS@]|\\[multimodal]");
 
+  /** What an unknown token prints. */
+  static final String UNKNOWN_TEXT = " \u2047 ";
+
   private static final Pattern BYTE = Pattern.compile("<0x[0-9A-F]{2}>");
-  private static final long MAX_FILE = 1L << 28;
+  private static final int MAX_FILE = 1 << 28;
   private static final int MAX_PIECE = 1 << 16; // bytes; Gemma's longest has 93
 
   private final Vocabulary vocabulary;
@@ -63,17 +70,29 @@ public final class Tokenizer {
         throw new MalformedFileException(
             source, "piece " + id, texts[id].length + " bytes", "at most " + MAX_PIECE);
       }
+      if (Float.isNaN(vocabulary.scores()[id])) {
+        throw new MalformedFileException(source, "score of piece " + id, "NaN", "a number");
+      }
       int twin = table.add(texts[id]);
       if (twin >= 0) {
         throw new MalformedFileException(
             source, "piece " + id, "'" + piece + "', which is also piece " + twin, "a new text");
+      }
+      if (table.isFlooded()) {
+        throw new MalformedFileException(
+            source,
+            "piece " + id,
+            "a hash that " + PieceTable.MAX_DISTANCE + " pieces before it crowd",
+            "pieces that were not made to share one");
       }
       switch (type) {
         case NORMAL, UNUSED -> included[id] = true;
         case USER_DEFINED -> {
           included[id] = true;
           userDefined.add(texts[id], id);
-          markers[id] = MARKER.matcher(piece).matches();
+          markers[id] =
+              MARKER.matcher(piece).matches()
+                  || vocabulary.markers()[id] && !piece.replace('\u2581', ' ').isBlank();
           if (!markers[id]) {
             userDefinedText.add(texts[id], id);
           }
@@ -129,21 +148,31 @@ public final class Tokenizer {
   /**
    * Reads a SentencePiece model, usually named tokenizer.model.
    *
-   * @throws MalformedFileException when it is none
+   * @throws MalformedFileException when it is none, no regular file or larger than 256 MiB
+   * @throws IOException when it is missing or cannot be read
    */
   public static Tokenizer load(Path model) throws IOException {
-    long size = Files.size(model);
-    if (size > MAX_FILE) {
+    // A pipe would block, and a device never end.
+    if (Files.exists(model) && !Files.isRegularFile(model)) {
       throw new MalformedFileException(
-          model.toString(), "size", size + " bytes", "at most " + MAX_FILE);
+          model.toString(), "file", "something else", "a regular file");
     }
-    return parse(Files.readAllBytes(model), model.toString());
+    byte[] bytes;
+    try (InputStream in = Files.newInputStream(model)) {
+      bytes = in.readNBytes(MAX_FILE + 1);
+    }
+    if (bytes.length > MAX_FILE) {
+      throw new MalformedFileException(
+          model.toString(), "size", "more than " + MAX_FILE + " bytes", "at most as many");
+    }
+    return parse(bytes, model.toString());
   }
 
   /**
    * Reads a SentencePiece model from memory.
    *
    * @param source its name in errors
+   * @throws MalformedFileException when it is none
    */
   public static Tokenizer parse(byte[] model, String source) throws MalformedFileException {
     return of(ModelProtoReader.read(model, source), source);
@@ -153,10 +182,13 @@ public final class Tokenizer {
    * A tokenizer of a vocabulary from some other file.
    *
    * @param source the file's name in errors
+   * @throws MalformedFileException when pieces, scores and types make no vocabulary
    */
   public static Tokenizer of(Vocabulary vocabulary, String source) throws MalformedFileException {
     int n = vocabulary.pieces().size();
-    if (vocabulary.scores().length != n || vocabulary.types().length != n) {
+    if (vocabulary.scores().length != n
+        || vocabulary.types().length != n
+        || vocabulary.markers().length != n) {
       throw new MalformedFileException(
           source,
           "vocabulary",
@@ -165,7 +197,9 @@ public final class Tokenizer {
               + vocabulary.scores().length
               + " scores, "
               + vocabulary.types().length
-              + " types",
+              + " types, "
+              + vocabulary.markers().length
+              + " markers",
           "as many of each");
     }
     return new Tokenizer(vocabulary, source);
@@ -178,7 +212,8 @@ public final class Tokenizer {
 
   /**
    * Like {@link #encode}, but text that spells a marker such as {@code <start_of_turn>} stays text:
-   * for input from people who must not steer the model.
+   * for input from people who must not steer the model. Markers are Gemma's own, and what the file
+   * calls special or control tokens.
    */
   public int[] encodeLiteral(String text) {
     return encode(Utf8.encode(text), userDefinedText, literalAlgorithm, null);
@@ -312,7 +347,7 @@ public final class Tokenizer {
   String surface(int id) {
     return switch (type(id)) {
       case CONTROL -> "";
-      case UNKNOWN -> " \u2047 ";
+      case UNKNOWN -> UNKNOWN_TEXT;
       case NORMAL, USER_DEFINED, UNUSED, BYTE -> piece(id).replace('\u2581', ' ');
     };
   }
@@ -340,7 +375,8 @@ public final class Tokenizer {
         v.removeExtraWhitespaces(),
         v.escapeWhitespaces(),
         v.byteFallback(),
-        v.charsMap().clone());
+        v.charsMap().clone(),
+        v.markers().clone());
   }
 
   /** The number of pieces. */

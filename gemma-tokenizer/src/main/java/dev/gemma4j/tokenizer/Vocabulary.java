@@ -15,6 +15,8 @@ import java.util.List;
  * @param escapeWhitespaces whether spaces become U+2581
  * @param byteFallback whether unknown characters become bytes
  * @param charsMap the normalisation table in SentencePiece's precompiled form; empty for none
+ * @param markers by id, which user-defined pieces the file calls special: they steer the model. The
+ *     tokenizer knows Gemma's own besides, and takes white space for text.
  */
 public record Vocabulary(
     List<String> pieces,
@@ -28,10 +30,41 @@ public record Vocabulary(
     boolean removeExtraWhitespaces,
     boolean escapeWhitespaces,
     boolean byteFallback,
-    byte[] charsMap) {
+    byte[] charsMap,
+    boolean[] markers) {
   /** How text is segmented. */
   public enum Algorithm {
     BPE,
     UNIGRAM
+  }
+
+  /** One whose file calls no piece special. */
+  public Vocabulary(
+      List<String> pieces,
+      float[] scores,
+      PieceType[] types,
+      Algorithm algorithm,
+      int bosId,
+      int eosId,
+      int padId,
+      boolean addDummyPrefix,
+      boolean removeExtraWhitespaces,
+      boolean escapeWhitespaces,
+      boolean byteFallback,
+      byte[] charsMap) {
+    this(
+        pieces,
+        scores,
+        types,
+        algorithm,
+        bosId,
+        eosId,
+        padId,
+        addDummyPrefix,
+        removeExtraWhitespaces,
+        escapeWhitespaces,
+        byteFallback,
+        charsMap,
+        new boolean[pieces.size()]);
   }
 }

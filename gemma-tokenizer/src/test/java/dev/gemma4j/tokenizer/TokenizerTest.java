@@ -8,13 +8,21 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Assertions;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -146,6 +154,149 @@ class TokenizerTest {
       }
     }
     assertThat(refused).isGreaterThan(100);
+  }
+
+  /** Fields of a ModelProto as bytes. */
+  private static byte[] field(int number, byte[] value) {
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    out.write(number << 3 & 0x7f | 2 | (number > 15 ? 0x80 : 0));
+    if (number > 15) {
+      out.write(number >> 4);
+    }
+    out.write(value.length); // below 128
+    out.writeBytes(value);
+    return out.toByteArray();
+  }
+
+  private static byte[] piece(String text, byte... rest) {
+    return field(1, concat(field(1, text.getBytes(StandardCharsets.UTF_8)), rest));
+  }
+
+  private static byte[] concat(byte[]... parts) {
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    for (byte[] part : parts) {
+      out.writeBytes(part);
+    }
+    return out.toByteArray();
+  }
+
+  private static final byte[] UNKNOWN = piece("<unk>", (byte) 0x18, (byte) 2);
+
+  private static void refuses(byte[] model, String message) {
+    assertThatThrownBy(() -> Tokenizer.parse(model, "x"))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessageStartingWith("x: " + message)
+        .message()
+        .hasLineCount(1)
+        .hasSizeLessThan(600);
+  }
+
+  @Test
+  void whatWouldGiveAnotherTextIsRefusedByName() throws IOException {
+    byte[] suffix = {(byte) 0xc0, 1, 1};
+    byte[] nan = {0x15, 0, 0, (byte) 0xc0, 0x7f};
+    refuses(
+        concat(UNKNOWN, field(2, suffix)),
+        "trainer_spec.treat_whitespace_as_suffix: found true, expected false");
+    refuses(
+        concat(UNKNOWN, field(2, field(44, new byte[] {'?'}))),
+        "trainer_spec.unk_surface: found '?', expected ' \u2047 '");
+    refuses(
+        concat(UNKNOWN, field(5, field(2, new byte[4]))),
+        "denormalizer_spec.precompiled_charsmap: found 4 bytes, expected none");
+    refuses(concat(UNKNOWN, piece("a", nan)), "score of piece 1: found NaN");
+    byte[] unknown = " \u2047 ".getBytes(StandardCharsets.UTF_8);
+    byte[] usual = concat(UNKNOWN, field(2, field(44, unknown)), field(5, field(2, new byte[0])));
+    assertThat(Tokenizer.parse(usual, "x").vocabSize()).isEqualTo(1);
+  }
+
+  @Test
+  void errorsAreOneShortLine() {
+    refuses(concat(UNKNOWN, piece("a\nb"), piece("a\nb")), "piece 2: found 'a\\u000ab', which");
+    String text = "\n".repeat(100);
+    refuses(concat(UNKNOWN, piece(text), piece(text)), "piece 2: found '\\u000a");
+  }
+
+  @Test
+  void piecesAreRefusedBeforeTheyFillTheHeap() {
+    // While it is read: else the field that breaks off would be the trouble.
+    refuses(concat(UNKNOWN, piece(""), new byte[] {0x0a}), "piece 1: found an empty text");
+    byte[] piece = piece("a");
+    ByteArrayOutputStream many = new ByteArrayOutputStream();
+    for (int i = 0; i <= 1 << 21; i++) {
+      many.writeBytes(piece);
+    }
+    refuses(many.toByteArray(), "pieces: found more than 2097152");
+  }
+
+  @Test
+  void piecesThatWereMadeToCollideAreRefused() {
+    int n = 4000;
+    PieceTable table = new PieceTable(n + 1);
+    ByteArrayOutputStream model = new ByteArrayOutputStream();
+    model.writeBytes(UNKNOWN);
+    int slot = table.slot(PieceTable.hash("0".getBytes(StandardCharsets.UTF_8), 0, 1));
+    for (int i = 0, made = 0; made < n; i++) {
+      byte[] text = Integer.toString(i, 36).getBytes(StandardCharsets.UTF_8);
+      if (table.slot(PieceTable.hash(text, 0, text.length)) >> 4 == slot >> 4 || made > 400) {
+        model.writeBytes(field(1, field(1, text)));
+        made++;
+      }
+    }
+    assertThatThrownBy(() -> Tokenizer.parse(model.toByteArray(), "x"))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessageContaining("a hash that 256 pieces before it crowd");
+  }
+
+  @Test
+  void onlyARegularFileIsRead(@TempDir Path dir) {
+    assertThatThrownBy(() -> Tokenizer.load(dir))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessage(dir + ": file: found something else, expected a regular file");
+    assertThatThrownBy(() -> Tokenizer.load(dir.resolve("gone")))
+        .isInstanceOf(NoSuchFileException.class);
+  }
+
+  @Test
+  @EnabledOnOs(OS.LINUX)
+  void aDeviceIsNotReadForever() {
+    assertThatThrownBy(() -> Tokenizer.load(Path.of("/dev/zero")))
+        .hasMessage("/dev/zero: file: found something else, expected a regular file");
+  }
+
+  /** As SentencePiece 0.2.2 has it. */
+  @Test
+  void unigramPrefersUserDefinedPiecesToNegativeScores() throws IOException {
+    Tokenizer tokenizer = unigram(-2, -1, -3);
+    assertThat(tokenizer.encode("aaaaa")).containsExactly(2, 4);
+    assertThat(tokenizer.encode("baaab")).containsExactly(3, 4, 3);
+    assertThat(tokenizer.encode("aaaaaaaa")).containsExactly(2, 4, 4);
+    assertThat(unigram(1, 0, 1).encode("aaa")).containsExactly(1, 1, 1);
+  }
+
+  /** Of a, aa, b, and the user-defined aaa. */
+  private static Tokenizer unigram(float... scores) throws IOException {
+    return Tokenizer.of(
+        new Vocabulary(
+            List.of("<unk>", "a", "aa", "b", "aaa"),
+            new float[] {0, scores[0], scores[1], scores[2], 0},
+            new PieceType[] {
+              PieceType.UNKNOWN,
+              PieceType.NORMAL,
+              PieceType.NORMAL,
+              PieceType.NORMAL,
+              PieceType.USER_DEFINED
+            },
+            Vocabulary.Algorithm.UNIGRAM,
+            -1,
+            -1,
+            -1,
+            false,
+            false,
+            true,
+            false,
+            new byte[0]),
+        "test");
   }
 
   @Test
