@@ -200,46 +200,55 @@ final class OpenAiServer implements AutoCloseable {
   }
 
   private void complete(HttpExchange exchange, boolean chat) throws IOException {
-    CompletionRequest request =
-        CompletionRequest.parse(body(exchange), chat, gemma, adapters, options);
-    if (draining) {
-      throw stopping();
-    }
-    if (!permits.tryAcquire()) {
-      throw ApiException.busy(
-          429, "rate_limit_error", "Too many requests at a time", "rate_limit_exceeded");
-    }
     Running task = new Running();
     running.add(task);
-    active.incrementAndGet();
-    ScheduledFuture<?> timeout =
-        clock.schedule(
-            () ->
-                task.cancel(
-                    new ApiException(
-                        504, "timeout_error", "The request took too long", null, "timeout")),
-            options.timeout().toMillis(),
-            TimeUnit.MILLISECONDS);
+    long millis = options.timeout().toMillis();
+    RuntimeException late =
+        new ApiException(504, "timeout_error", "The request took too long", null, "timeout");
+    List<ScheduledFuture<?>> alarms =
+        List.of(
+            clock.schedule(() -> task.cancel(late), millis, TimeUnit.MILLISECONDS),
+            clock.schedule(task::abort, millis + Running.GRACE_MILLIS, TimeUnit.MILLISECONDS));
     try {
-      Reply reply = new Reply(request, gemma.tokenizer());
-      if (request.stream()) {
-        stream(exchange, request, reply, task);
-      } else {
-        List<Generation> results = generate(request, task, null);
-        List<Map<String, @Nullable Object>> choices = new ArrayList<>();
-        for (Generation result : results) {
-          choices.add(
-              reply.choice(
-                  choices.size(), result.text(), result.finishReason(), result.logProbabilities()));
-        }
-        sendJson(exchange, 200, reply.whole(choices, usage(request, results)));
+      CompletionRequest request =
+          CompletionRequest.parse(body(exchange), chat, gemma, adapters, options);
+      if (draining) {
+        throw stopping();
+      }
+      // Only now: a client that is slow to send its body takes nobody's place.
+      if (!permits.tryAcquire()) {
+        throw ApiException.busy(
+            429, "rate_limit_error", "Too many requests at a time", "rate_limit_exceeded");
+      }
+      active.incrementAndGet();
+      try {
+        answer(exchange, request, task);
+      } finally {
+        active.decrementAndGet();
+        permits.release();
       }
     } finally {
-      timeout.cancel(false);
-      active.decrementAndGet();
+      alarms.forEach(alarm -> alarm.cancel(false));
       running.remove(task);
-      permits.release();
+      task.end();
     }
+  }
+
+  private void answer(HttpExchange exchange, CompletionRequest request, Running task)
+      throws IOException {
+    Reply reply = new Reply(request, gemma.tokenizer());
+    if (request.stream()) {
+      stream(exchange, request, reply, task);
+      return;
+    }
+    List<Generation> results = generate(request, task, null);
+    List<Map<String, @Nullable Object>> choices = new ArrayList<>();
+    for (Generation result : results) {
+      choices.add(
+          reply.choice(
+              choices.size(), result.text(), result.finishReason(), result.logProbabilities()));
+    }
+    sendJson(exchange, 200, reply.whole(choices, usage(request, results)));
   }
 
   private com.fasterxml.jackson.databind.JsonNode body(HttpExchange exchange) throws IOException {
@@ -297,7 +306,9 @@ final class OpenAiServer implements AutoCloseable {
       for (Prompt prompt : request.prompts()) {
         CountDownLatch computed = new CountDownLatch(1);
         for (int i = 0; i < request.n(); i++) {
-          places.acquireUninterruptibly();
+          if (!take(places)) {
+            break;
+          }
           int index = choices.size();
           boolean first = i == 0;
           GenerationOptions chosen = request.options(index);
@@ -331,6 +342,17 @@ final class OpenAiServer implements AutoCloseable {
       throw e.getCause();
     }
     return choices.stream().map(Future::resultNow).toList();
+  }
+
+  /** False when the request is aborted; its interrupt then ends the choices under way. */
+  private static boolean take(Semaphore places) {
+    try {
+      places.acquire();
+      return true;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
   }
 
   private Generation choice(
@@ -418,7 +440,11 @@ final class OpenAiServer implements AutoCloseable {
       if (!permits.tryAcquire(
           options.maxConcurrent(), options.drain().toMillis(), TimeUnit.MILLISECONDS)) {
         running.forEach(task -> task.cancel(stopping()));
-        permits.tryAcquire(options.maxConcurrent(), 5, TimeUnit.SECONDS);
+        if (!permits.tryAcquire(
+            options.maxConcurrent(), Running.GRACE_MILLIS, TimeUnit.MILLISECONDS)) {
+          running.forEach(Running::abort);
+          permits.tryAcquire(options.maxConcurrent(), 5, TimeUnit.SECONDS);
+        }
       }
     } catch (InterruptedException e) {
       running.forEach(task -> task.cancel(stopping()));

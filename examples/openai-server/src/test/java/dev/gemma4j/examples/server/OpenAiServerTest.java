@@ -15,10 +15,13 @@ import dev.gemma4j.examples.DemoModel;
 import dev.gemma4j.loader.GemmaConfig;
 import java.io.IOException;
 import java.io.InputStream;
+import java.net.InetSocketAddress;
+import java.net.Socket;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.LinkedHashMap;
@@ -88,7 +91,11 @@ class OpenAiServerTest {
   }
 
   private static double metric(String name) throws Exception {
-    return send(server, "/metrics", null)
+    return metric(server, name);
+  }
+
+  private static double metric(OpenAiServer of, String name) throws Exception {
+    return send(of, "/metrics", null)
         .body()
         .lines()
         .filter(line -> line.startsWith(name + " "))
@@ -388,9 +395,7 @@ class OpenAiServerTest {
         assertThat(metric("gemma_requests_active")).isEqualTo(2);
       }
     }
-    while (metric("gemma_requests_active") > 0) {
-      Thread.sleep(20); // until the timeout of the test
-    }
+    await(server, 0);
   }
 
   @Test
@@ -404,6 +409,62 @@ class OpenAiServerTest {
     try (InputStream stream = open(stopping)) {
       stopping.close();
       assertThat(new String(stream.readAllBytes())).contains("The server is stopping");
+    }
+  }
+
+  /** More than the buffers between the server and a client that does not read can hold. */
+  private static final String MUCH =
+      "{'prompt': 'x', 'max_tokens': 400, 'n': 16, 'logprobs': 20, 'logit_bias': {'1': -100}"
+          + ", 'stream': ";
+
+  /** A client that has sent this much of a request, and goes no further. */
+  private static Socket halfway(OpenAiServer to, String body, int length) throws IOException {
+    Socket client = new Socket();
+    client.setReceiveBufferSize(4096);
+    client.connect(new InetSocketAddress("127.0.0.1", to.port()));
+    String head =
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            + ("Content-Length: " + length + "\r\n\r\n");
+    client.getOutputStream().write((head + body).getBytes(StandardCharsets.UTF_8));
+    return client;
+  }
+
+  @SuppressWarnings("try") // a client is only there
+  @ParameterizedTest
+  @CsvSource({"true", "false"})
+  void theClockEndsARequestWhoseClientDoesNotRead(boolean streaming) throws Exception {
+    String body = MUCH.replace('\'', '"') + streaming + "}";
+    Duration time = streaming ? Duration.ofSeconds(4) : Duration.ofSeconds(20);
+    try (OpenAiServer timed = start(null, 1, 400, time, Duration.ZERO);
+        Socket client = halfway(timed, body, body.length())) {
+      await(timed, 1);
+      await(timed, 0);
+    }
+  }
+
+  @Test
+  @SuppressWarnings("try")
+  void aStoppingServerDoesNotWaitForAClientThatDoesNotRead() throws Exception {
+    String body = MUCH.replace('\'', '"') + "true}";
+    OpenAiServer stopping = start(null, 1, 400, Duration.ofMinutes(5), Duration.ofSeconds(4));
+    try (Socket client = halfway(stopping, body, body.length())) {
+      await(stopping, 1);
+      stopping.close(); // the test's time is shorter than the request's
+    }
+  }
+
+  @Test
+  void theClockEndsARequestWhoseBodyDoesNotCome() throws Exception {
+    try (OpenAiServer timed = start(null, 1, 400, Duration.ofSeconds(1), Duration.ZERO);
+        Socket client = halfway(timed, "{", 100)) {
+      assertThat(client.getInputStream().read()).isEqualTo(-1);
+    }
+  }
+
+  /** Waits until so many requests are active, at most for the time of the test. */
+  private static void await(OpenAiServer of, int active) throws Exception {
+    while (metric(of, "gemma_requests_active") != active) {
+      Thread.sleep(20);
     }
   }
 
