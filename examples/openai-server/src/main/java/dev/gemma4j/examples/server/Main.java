@@ -10,6 +10,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.Callable;
@@ -76,6 +77,12 @@ final class Main implements Callable<Integer> {
   @Option(names = "--allow-origin", description = "Of the pages of another site that may call.")
   @Nullable String allowOrigin;
 
+  @Option(
+      names = "--allow-host",
+      paramLabel = "NAME",
+      description = "A name of this server, for use without a key; repeatable.")
+  List<String> allowHosts = new ArrayList<>();
+
   /** Runs until the process is asked to end. */
   public static void main(String[] args) {
     // Read once by the JDK's server; else small events wait for acknowledgements.
@@ -95,6 +102,7 @@ final class Main implements Callable<Integer> {
             name,
             System.getenv("GEMMA_API_KEY"),
             allowOrigin,
+            allowHosts.stream().map(each -> each.toLowerCase(Locale.ROOT)).toList(),
             maxBody,
             maxConcurrent,
             maxTokens,

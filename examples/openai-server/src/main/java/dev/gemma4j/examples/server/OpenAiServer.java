@@ -20,11 +20,11 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
@@ -52,9 +52,12 @@ final class OpenAiServer implements AutoCloseable {
   /** Choices of one request that are generated at a time; each keeps keys and values. */
   private static final int MAX_CHOICES = 16;
 
+  private static final String MODEL = "/v1/models/";
+
   private final Gemma gemma;
   private final Map<String, LoraAdapter> adapters;
   private final ServerOptions options;
+  private final Access access;
   private final HttpServer http;
   private final ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
   private final ScheduledExecutorService clock =
@@ -72,6 +75,7 @@ final class OpenAiServer implements AutoCloseable {
     this.gemma = gemma;
     this.adapters = adapters;
     this.options = options;
+    this.access = new Access(options);
     this.permits = new Semaphore(options.maxConcurrent());
     AtomicInteger gauge = metrics.gauge("gemma.requests.active", new AtomicInteger());
     this.active = java.util.Objects.requireNonNull(gauge);
@@ -99,22 +103,25 @@ final class OpenAiServer implements AutoCloseable {
 
   private void serve(HttpExchange exchange) {
     long start = System.nanoTime();
+    String id = "req_" + UUID.randomUUID();
+    exchange.getResponseHeaders().set("X-Request-Id", id);
     try (exchange) {
       try {
         route(exchange);
       } catch (RuntimeException e) {
-        ApiException answer = ApiException.of(e);
+        ApiException answer = ApiException.of(e, promptField(exchange));
         if (answer.status == 500) {
-          log.error("{} {} failed", exchange.getRequestMethod(), exchange.getRequestURI(), e);
+          log.error("{} {} {}", id, exchange.getRequestMethod(), exchange.getRequestURI(), e);
         }
         fail(exchange, answer);
       }
     } catch (IOException e) {
       log.debug("client gone", e);
     } finally {
+      int status = exchange.getResponseCode();
       Timer.builder("http.server.requests")
           .tag("uri", path(exchange))
-          .tag("status", Integer.toString(exchange.getResponseCode()))
+          .tag("status", status < 0 ? "none" : Integer.toString(status))
           .register(metrics)
           .record(System.nanoTime() - start, TimeUnit.NANOSECONDS);
     }
@@ -128,67 +135,56 @@ final class OpenAiServer implements AutoCloseable {
     return known.contains(path) ? path : "other";
   }
 
+  private static String promptField(HttpExchange exchange) {
+    return path(exchange).equals("/v1/completions") ? "prompt" : "messages";
+  }
+
   private void route(HttpExchange exchange) throws IOException {
     String path = exchange.getRequestURI().getPath();
-    String method = exchange.getRequestMethod();
-    if (options.allowedOrigin() != null) {
-      exchange.getResponseHeaders().set("Access-Control-Allow-Origin", options.allowedOrigin());
-      exchange.getResponseHeaders().set("Vary", "Origin");
-      if (method.equals("OPTIONS")) {
-        exchange
-            .getResponseHeaders()
-            .set("Access-Control-Allow-Headers", "Authorization, Content-Type");
-        exchange.getResponseHeaders().set("Access-Control-Allow-Methods", "GET, POST");
-        exchange.sendResponseHeaders(204, -1);
-        return;
-      }
+    access.share(exchange);
+    access.checkSite(exchange);
+    if (access.preflight(exchange)) {
+      exchange.sendResponseHeaders(204, -1);
+      return;
     }
     if (path.startsWith("/v1/")) {
-      authorize(exchange);
+      access.checkKey(exchange);
     }
-    switch (method + " " + path) {
-      case "GET /" -> page(exchange);
-      case "GET /health" ->
-          send(
-              exchange,
-              draining ? 503 : 200,
-              "application/json",
-              JSON.writeValueAsBytes(Map.of("status", draining ? "draining" : "ok")));
-      case "GET /metrics" ->
+    checkMethod(exchange, path);
+    switch (path) {
+      case "/" -> page(exchange);
+      case "/health" ->
+          sendJson(exchange, draining ? 503 : 200, Map.of("status", draining ? "draining" : "ok"));
+      case "/metrics" ->
           send(
               exchange,
               200,
               "text/plain; version=0.0.4; charset=utf-8",
               metrics.scrape().getBytes(StandardCharsets.UTF_8));
-      case "GET /v1/models" ->
+      case "/v1/models" ->
           sendJson(
               exchange, 200, Map.of("object", "list", "data", models().map(this::model).toList()));
-      case "POST /v1/chat/completions" -> complete(exchange, true);
-      case "POST /v1/completions" -> complete(exchange, false);
-      default -> {
-        String prefix = "/v1/models/";
-        String name = path.startsWith(prefix) ? path.substring(prefix.length()) : "";
-        if (method.equals("GET") && models().anyMatch(name::equals)) {
-          sendJson(exchange, 200, model(name));
-        } else {
-          String message = "Unknown request: " + method + " " + path;
-          throw new ApiException(404, "invalid_request_error", message, null, null);
-        }
-      }
+      case "/v1/chat/completions" -> complete(exchange, true);
+      case "/v1/completions" -> complete(exchange, false);
+      default -> sendJson(exchange, 200, model(path.substring(MODEL.length())));
     }
   }
 
-  private void authorize(HttpExchange exchange) {
-    String key = options.apiKey();
-    String given = exchange.getRequestHeaders().getFirst("Authorization");
-    // Compared in the same time whatever was given, so the time tells nothing of the key.
-    if (key != null
-        && !MessageDigest.isEqual(
-            ("Bearer " + key).getBytes(StandardCharsets.UTF_8),
-            String.valueOf(given).getBytes(StandardCharsets.UTF_8))) {
-      throw new ApiException(
-          401, "invalid_request_error", "Incorrect API key provided", null, "invalid_api_key");
+  /** Throws unless there is something at the path that knows the method. */
+  private void checkMethod(HttpExchange exchange, String path) {
+    boolean known =
+        !path(exchange).equals("other")
+            || path.startsWith(MODEL) && models().anyMatch(path.substring(MODEL.length())::equals);
+    String method = exchange.getRequestMethod();
+    List<String> allowed = path.endsWith("/completions") ? List.of("POST") : List.of("GET", "HEAD");
+    if (known && allowed.contains(method)) {
+      return;
     }
+    if (known) {
+      exchange.getResponseHeaders().set("Allow", String.join(", ", allowed));
+    }
+    String message = "Unknown request: " + method + " " + path;
+    throw new ApiException(known ? 405 : 404, "invalid_request_error", message, null, null);
   }
 
   private Stream<String> models() {
@@ -389,7 +385,7 @@ final class OpenAiServer implements AutoCloseable {
       List<Generation> results = generate(request, task, events);
       events.done(request.includeUsage() ? usage(request, results) : null);
     } catch (ApiException | KvMemoryException e) { // the latter when a text outgrows it
-      events.fail(ApiException.of(e));
+      events.fail(ApiException.of(e, promptField(exchange)));
     }
   }
 
@@ -411,6 +407,9 @@ final class OpenAiServer implements AutoCloseable {
       if (e.retryAfter != null) {
         exchange.getResponseHeaders().set("Retry-After", Integer.toString(e.retryAfter));
       }
+      if (e.status == 504) { // OpenAI's clients would ask for the same again, and take as long
+        exchange.getResponseHeaders().set("X-Should-Retry", "false");
+      }
       sendJson(exchange, e.status, e.json());
     }
   }
@@ -423,6 +422,11 @@ final class OpenAiServer implements AutoCloseable {
       throws IOException {
     exchange.getResponseHeaders().set("Content-Type", type);
     exchange.getResponseHeaders().set("X-Content-Type-Options", "nosniff");
+    if (exchange.getRequestMethod().equals("HEAD")) {
+      exchange.getResponseHeaders().set("Content-Length", Integer.toString(body.length));
+      exchange.sendResponseHeaders(status, -1);
+      return;
+    }
     exchange.sendResponseHeaders(status, body.length);
     exchange.getResponseBody().write(body);
     exchange.getResponseBody().close();

@@ -59,7 +59,17 @@ class OpenAiServerTest {
         gemma,
         Map.of(),
         new ServerOptions(
-            "127.0.0.1", 0, "demo", key, null, 20_000, concurrent, maxTokens, timeout, drain));
+            "127.0.0.1",
+            0,
+            "demo",
+            key,
+            null,
+            List.of(),
+            20_000,
+            concurrent,
+            maxTokens,
+            timeout,
+            drain));
   }
 
   @AfterAll
@@ -316,7 +326,7 @@ class OpenAiServerTest {
     HttpResponse<String> context =
         send(server, "/v1/completions", "{'prompt': '" + longText + "', 'stream': true}");
     assertThat(context.statusCode()).isEqualTo(400);
-    assertThat(context.body()).contains("context_length_exceeded");
+    assertThat(context.body()).contains("context_length_exceeded", "\"param\":\"prompt\"");
     assertThat(send(server, "/v1/completions", "{'prompt': '" + longText + longText + "'}"))
         .extracting(HttpResponse::statusCode)
         .isEqualTo(413);
@@ -336,6 +346,9 @@ class OpenAiServerTest {
     assertThat(ok("/health", null).get("status").asText()).isEqualTo("ok");
     HttpResponse<String> page = send(server, "/", null);
     assertThat(page.body()).contains("<title>Gemma chat</title>");
+    assertThat(header(page, "X-Request-Id"))
+        .startsWith("req_")
+        .isNotEqualTo(header(send(server, "/", null), "X-Request-Id"));
     assertThat(page.headers().firstValue("Access-Control-Allow-Origin")).isEmpty();
   }
 
@@ -344,16 +357,119 @@ class OpenAiServerTest {
     Duration time = Duration.ofSeconds(9);
     ServerOptions options =
         new ServerOptions(
-            "127.0.0.1", 0, "demo", null, "https://a.example", 9, 1, 9, time, Duration.ZERO);
+            "127.0.0.1",
+            0,
+            "demo",
+            null,
+            "https://a.example",
+            List.of("gemma.lan"),
+            9,
+            1,
+            9,
+            time,
+            Duration.ZERO);
     try (OpenAiServer open = OpenAiServer.start(gemma, Map.of(), options)) {
-      HttpRequest preflight =
-          HttpRequest.newBuilder(request(open, "/v1/completions", null).uri())
-              .method("OPTIONS", HttpRequest.BodyPublishers.noBody())
-              .build();
-      HttpResponse<String> allowed = CLIENT.send(preflight, HttpResponse.BodyHandlers.ofString());
+      HttpResponse<String> allowed =
+          ask(
+              open,
+              "OPTIONS",
+              "/v1/completions",
+              "Origin",
+              "https://a.example",
+              "Access-Control-Request-Method",
+              "POST",
+              "Access-Control-Request-Headers",
+              "authorization, x-stainless-os");
       assertThat(allowed.statusCode()).isEqualTo(204);
-      assertThat(allowed.headers().firstValue("Access-Control-Allow-Origin"))
-          .contains("https://a.example");
+      assertThat(header(allowed, "Access-Control-Allow-Origin")).isEqualTo("https://a.example");
+      assertThat(header(allowed, "Access-Control-Allow-Headers"))
+          .isEqualTo("authorization, x-stainless-os");
+      assertThat(header(allowed, "Access-Control-Max-Age")).isEqualTo("3600");
+      HttpResponse<String> models = ask(open, "GET", "/v1/models", "Origin", "https://a.example");
+      assertThat(models.statusCode()).isEqualTo(200);
+      assertThat(header(models, "Access-Control-Allow-Origin")).isEqualTo("https://a.example");
+      assertThat(header(models, "Access-Control-Expose-Headers"))
+          .contains("Retry-After", "X-Request-Id", "X-Should-Retry");
+      assertThat(ask(open, "OPTIONS", "/v1/models", "Origin", "https://b.example").statusCode())
+          .isEqualTo(403);
+      assertThat(status(open, "gemma.lan:80", "-")).isEqualTo(200);
+      assertThat(status(open, "gemma.lan.evil", "-")).isEqualTo(403);
+    }
+  }
+
+  /** With these headers, each name before its value. */
+  private static HttpResponse<String> ask(
+      OpenAiServer to, String method, String path, String... headers) throws Exception {
+    HttpRequest request =
+        HttpRequest.newBuilder(request(to, path, null).uri())
+            .headers(headers)
+            .method(method, HttpRequest.BodyPublishers.noBody())
+            .build();
+    return CLIENT.send(request, HttpResponse.BodyHandlers.ofString());
+  }
+
+  private static String header(HttpResponse<?> of, String name) {
+    return of.headers().firstValue(name).orElse("");
+  }
+
+  /** Of a request with this Host, which Java's client does not let one choose, and Origin. */
+  private static int status(OpenAiServer to, String host, String origin) throws IOException {
+    try (Socket client = new Socket("127.0.0.1", to.port())) {
+      String head =
+          "GET /v1/models HTTP/1.1\r\nConnection: close\r\n"
+              + (host.equals("-") ? "" : "Host: " + host + "\r\n")
+              + (origin.equals("-") ? "" : "Origin: " + origin + "\r\n");
+      client.getOutputStream().write((head + "\r\n").getBytes(StandardCharsets.UTF_8));
+      String answer = new String(client.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+      return Integer.parseInt(answer.split(" ")[1]);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "127.0.0.1:8080, http://127.0.0.1:8080, 200",
+    "LOCALHOST, -, 200",
+    "[::1]:8080, http://[::1]:8080, 200",
+    "192.168.1.7, https://192.168.1.7, 200", // behind a proxy with TLS
+    "-, -, 200",
+    "evil.example, -, 403",
+    "evil.example:8080, http://evil.example:8080, 403",
+    "127.0.0.1.evil.example, -, 403",
+    "127.0.0.1, http://evil.example, 403",
+    "127.0.0.1:8080, http://127.0.0.1:9090, 403",
+    "127.0.0.1, null, 403",
+  })
+  void withoutAKeyNoOtherSitesPageReachesTheServer(String host, String origin, int status)
+      throws Exception {
+    assertThat(status(server, host, origin)).isEqualTo(status);
+    try (OpenAiServer locked = start("k", 1, 10, Duration.ofSeconds(9), Duration.ZERO)) {
+      assertThat(status(locked, host, origin)).as("the key decides").isEqualTo(401);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "HEAD | / | 200 | ''",
+        "HEAD | /health | 200 | ''",
+        "HEAD | /v1/models/demo | 200 | ''",
+        "POST | /health | 405 | GET, HEAD",
+        "DELETE | /v1/models/demo | 405 | GET, HEAD",
+        "GET | /v1/completions | 405 | POST",
+        "HEAD | /v1/chat/completions | 405 | POST",
+        "OPTIONS | /v1/models | 405 | GET, HEAD",
+        "GET | /v1/models/other | 404 | ''",
+        "HEAD | /v2/completions | 404 | ''",
+      })
+  void aMethodThatAPathDoesNotKnow(String method, String path, int status, String allow)
+      throws Exception {
+    HttpResponse<String> response = ask(server, method, path, "Accept", "*/*");
+    assertThat(response.statusCode()).isEqualTo(status);
+    assertThat(header(response, "Allow")).isEqualTo(allow);
+    if (method.equals("HEAD")) {
+      assertThat(response.body()).isEmpty();
+      assertThat(Integer.parseInt(header(response, "Content-Length"))).isPositive();
     }
   }
 
@@ -362,12 +478,15 @@ class OpenAiServerTest {
     try (OpenAiServer locked = start("k", 1, 10, Duration.ofSeconds(9), Duration.ZERO)) {
       assertThat(send(locked, "/v1/models", null).statusCode()).isEqualTo(401);
       assertThat(send(locked, "/health", null).statusCode()).isEqualTo(200);
-      HttpRequest keyed =
-          HttpRequest.newBuilder(request(locked, "/v1/models", null).uri())
-              .header("Authorization", "Bearer k")
-              .build();
-      assertThat(CLIENT.send(keyed, HttpResponse.BodyHandlers.ofString()).statusCode())
-          .isEqualTo(200);
+      assertThat(header(send(locked, "/v1/models", null), "WWW-Authenticate")).isEqualTo("Bearer");
+      for (String right : List.of("Bearer k", "bearer k", "BEARER  k")) {
+        assertThat(ask(locked, "GET", "/v1/models", "Authorization", right).statusCode())
+            .isEqualTo(200);
+      }
+      for (String wrong : List.of("k", "Basic k", "Bearer", "Bearer K", "Bearer k2")) {
+        assertThat(ask(locked, "GET", "/v1/models", "Authorization", wrong).statusCode())
+            .isEqualTo(401);
+      }
     }
   }
 
@@ -404,6 +523,7 @@ class OpenAiServerTest {
       HttpResponse<String> response =
           send(hasty, "/v1/completions", "{'prompt': 'x', 'n': 16, 'max_tokens': 400}");
       assertThat(response.statusCode()).isEqualTo(504);
+      assertThat(header(response, "X-Should-Retry")).isEqualTo("false");
     }
     OpenAiServer stopping = start(null, 1, 400, Duration.ofMinutes(1), Duration.ofMillis(1));
     try (InputStream stream = open(stopping)) {
@@ -481,6 +601,7 @@ class OpenAiServerTest {
             "demo",
             null,
             null,
+            List.of(),
             9999,
             4,
             400,
@@ -579,7 +700,17 @@ class OpenAiServerTest {
   void eachAdapterIsAModelOfItsOwn() throws Exception {
     ServerOptions options =
         new ServerOptions(
-            "127.0.0.1", 0, "base", null, null, 9999, 4, 99, Duration.ofSeconds(50), Duration.ZERO);
+            "127.0.0.1",
+            0,
+            "base",
+            null,
+            null,
+            List.of(),
+            9999,
+            4,
+            99,
+            Duration.ofSeconds(50),
+            Duration.ZERO);
     try (Gemma base = Gemma.load(CORE.resolve("forward/gemma-mqa-f32"))) {
       Map<String, LoraAdapter> adapters = new LinkedHashMap<>();
       for (String name : List.of("every", "other")) {
