@@ -1,6 +1,8 @@
 package dev.gemma4j.examples.server;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
@@ -47,7 +49,8 @@ import org.slf4j.LoggerFactory;
  */
 final class OpenAiServer implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(OpenAiServer.class);
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectMapper JSON =
+      new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   /** Choices of one request that are generated at a time; each keeps keys and values. */
   private static final int MAX_CHOICES = 16;
@@ -247,7 +250,7 @@ final class OpenAiServer implements AutoCloseable {
     sendJson(exchange, 200, reply.whole(choices, usage(request, results)));
   }
 
-  private com.fasterxml.jackson.databind.JsonNode body(HttpExchange exchange) throws IOException {
+  private JsonNode body(HttpExchange exchange) throws IOException {
     String type = String.valueOf(exchange.getRequestHeaders().getFirst("Content-Type"));
     // Another site's page can post text, but not JSON, without asking first.
     if (!type.split(";")[0].strip().equalsIgnoreCase("application/json")) {
@@ -265,8 +268,9 @@ final class OpenAiServer implements AutoCloseable {
     }
     try {
       return JSON.readTree(body);
-    } catch (JsonProcessingException e) {
-      throw ApiException.badRequest("The body is no JSON: " + e.getOriginalMessage(), null);
+    } catch (IOException e) { // not the client's connection: all has been read
+      String why = e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage();
+      throw ApiException.badRequest("The body is no JSON: " + why, null);
     }
   }
 

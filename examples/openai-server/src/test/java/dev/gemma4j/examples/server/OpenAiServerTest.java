@@ -37,7 +37,6 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import picocli.CommandLine;
 
 @Timeout(60)
 class OpenAiServerTest {
@@ -310,6 +309,8 @@ class OpenAiServerTest {
         "{'prompt': {}} | prompt",
         "{} | prompt",
         "[] | null",
+        "{'prompt': 'x'} trailing | null",
+        "{'prompt': 'x'} {} | null",
         "{' | null"
       })
   void badInputIsNamed(String body, String param) throws Exception {
@@ -318,6 +319,18 @@ class OpenAiServerTest {
     JsonNode error = JSON.readTree(response.body()).get("error");
     assertThat(error.get("type").asText()).isEqualTo("invalid_request_error");
     assertThat(error.get("param").asText()).isEqualTo(param);
+  }
+
+  @Test
+  void aBodyInNoEncodingOfTextIsAnswered() throws Exception {
+    HttpRequest request =
+        HttpRequest.newBuilder(request(server, "/v1/completions", null).uri())
+            .header("Content-Type", "application/json")
+            .POST(HttpRequest.BodyPublishers.ofByteArray(new byte[] {0, 0, -1, -2, '{', '}'}))
+            .build();
+    HttpResponse<String> response = CLIENT.send(request, HttpResponse.BodyHandlers.ofString());
+    assertThat(response.statusCode()).isEqualTo(400);
+    assertThat(response.body()).contains("The body is no JSON");
   }
 
   @Test
@@ -751,20 +764,5 @@ class OpenAiServerTest {
     HttpResponse<String> response = send(to, "/v1/completions", body);
     assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
     return JSON.readTree(response.body());
-  }
-
-  @Test
-  void adaptersAreNamedOnTheCommandLine() {
-    Main main = new Main();
-    CommandLine line = new CommandLine(main);
-    line.parseArgs("--adapter", "law=a/b=c", "--adapter", "tales=d");
-    assertThat(main.directories("base"))
-        .containsExactly(Map.entry("law", Path.of("a/b=c")), Map.entry("tales", Path.of("d")));
-    for (String second : List.of("law=x", "base=x", "x", "=x", "x=")) {
-      line.parseArgs("--adapter", "law=a", "--adapter", second);
-      assertThatThrownBy(() -> main.directories("base"))
-          .isInstanceOf(CommandLine.ParameterException.class)
-          .hasMessageContaining("--adapter: found " + second + ", expected ");
-    }
   }
 }
