@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import dev.gemma4j.FinishReason;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
@@ -14,6 +15,8 @@ import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Token;
 import dev.gemma4j.TokenStream;
+import dev.gemma4j.Usage;
+import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.Timer;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
@@ -23,6 +26,7 @@ import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -70,6 +74,8 @@ final class OpenAiServer implements AutoCloseable {
   private final PrometheusMeterRegistry metrics =
       new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
   private final AtomicInteger active;
+  private final Counter promptTokens = metrics.counter("gemma.tokens", "kind", "prompt");
+  private final Counter generatedTokens = metrics.counter("gemma.tokens", "kind", "generated");
   private final long created = System.currentTimeMillis() / 1000;
   private volatile boolean draining;
 
@@ -277,18 +283,22 @@ final class OpenAiServer implements AutoCloseable {
   /** What all choices took; the tokens of a prompt are counted once. */
   private static Map<String, Object> usage(CompletionRequest request, List<Generation> results) {
     int prompt = 0;
+    int reused = 0;
     int generated = 0;
     for (int i = 0; i < results.size(); i++) {
-      prompt += i % request.n() == 0 ? results.get(i).usage().promptTokens() : 0;
-      generated += results.get(i).usage().generatedTokens();
+      Usage usage = results.get(i).usage();
+      if (i % request.n() == 0) {
+        prompt += usage.promptTokens();
+        reused += usage.reusedPromptTokens();
+      }
+      generated += usage.generatedTokens();
     }
-    return Map.of(
-        "prompt_tokens",
-        prompt,
-        "completion_tokens",
-        generated,
-        "total_tokens",
-        prompt + generated);
+    Map<String, Object> json = new LinkedHashMap<>();
+    json.put("prompt_tokens", prompt);
+    json.put("completion_tokens", generated);
+    json.put("total_tokens", prompt + generated);
+    json.put("prompt_tokens_details", Map.of("cached_tokens", reused));
+    return json;
   }
 
   /**
@@ -320,7 +330,7 @@ final class OpenAiServer implements AutoCloseable {
                       if (!first) {
                         computed.await();
                       }
-                      return choice(index, prompt, chosen, task, events, computed);
+                      return choice(index, request.n(), prompt, chosen, task, events, computed);
                     } catch (IOException e) {
                       UncheckedIOException wrapped = new UncheckedIOException(e);
                       task.cancel(wrapped);
@@ -357,28 +367,37 @@ final class OpenAiServer implements AutoCloseable {
 
   private Generation choice(
       int index,
+      int n,
       Prompt prompt,
       GenerationOptions chosen,
       Running task,
       @Nullable EventStream events,
       CountDownLatch computed)
       throws IOException {
-    try (TokenStream tokens = task.start(gemma, prompt, chosen)) {
+    TokenStream tokens = task.start(gemma, prompt, chosen);
+    try (tokens) {
       while (tokens.hasNext()) {
         computed.countDown();
         Token token = tokens.next();
+        generatedTokens.increment();
         if (events != null) {
           events.token(index, token);
         }
       }
       task.check();
       Generation result = tokens.result();
-      metrics.counter("gemma.tokens", "kind", "prompt").increment(result.usage().promptTokens());
-      metrics.counter("gemma.tokens", "kind", "generated").increment(result.tokens().size());
       if (events != null) {
         events.end(index, result);
       }
       return result;
+    } finally {
+      // Whatever ended it, the prompt was computed; the other choices take it from the first.
+      Generation ended = tokens.result();
+      boolean computedPrompt =
+          ended.finishReason() != FinishReason.CANCELLED || !ended.tokens().isEmpty();
+      if (index % n == 0 && computedPrompt) {
+        promptTokens.increment(ended.usage().promptTokens());
+      }
     }
   }
 

@@ -24,6 +24,7 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -112,6 +113,9 @@ class OpenAiServerTest {
         .findAny()
         .orElseThrow();
   }
+
+  private static final String PROMPT = "gemma_tokens_total{kind=\"prompt\"}";
+  private static final String GENERATED = "gemma_tokens_total{kind=\"generated\"}";
 
   @Test
   void aCompletionIsTheLibrarysText() throws Exception {
@@ -203,7 +207,7 @@ class OpenAiServerTest {
   @CsvSource({"true", "false"})
   void oneThatFailsEndsTheOthers(boolean streaming) throws Exception {
     ok("/v1/completions", "{'prompt': 'x', 'max_tokens': 1, 'logit_bias': {'1': -100}}");
-    double before = metric("gemma_tokens_total{kind=\"generated\"}");
+    double before = metric(GENERATED);
     HttpResponse<String> response =
         send(
             server,
@@ -218,9 +222,7 @@ class OpenAiServerTest {
     } else {
       assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
     }
-    assertThat(metric("gemma_tokens_total{kind=\"generated\"}"))
-        .as("no choice came to its end")
-        .isEqualTo(before);
+    assertThat(metric(GENERATED) - before).as("no choice came to its end").isLessThan(400);
     assertThat(metric("gemma_requests_active")).isZero();
   }
 
@@ -245,7 +247,16 @@ class OpenAiServerTest {
       text.append(last.at("/choices/0/delta/content").asText(""));
     }
     assertThat(text.toString()).isEqualTo(whole.at("/choices/0/message/content").asText());
-    assertThat(last.get("usage")).isEqualTo(whole.get("usage"));
+    for (String field : List.of("prompt_tokens", "completion_tokens", "total_tokens")) {
+      assertThat(last.at("/usage/" + field)).isEqualTo(whole.at("/usage/" + field));
+    }
+    assertThat(last.at("/usage/prompt_tokens_details/cached_tokens").asInt())
+        .as("the stream's prompt was computed for the whole")
+        .isEqualTo(whole.at("/usage/prompt_tokens").asInt() / 32 * 32);
+    assertThat(whole.at("/choices/0/message/refusal").isNull()).isTrue();
+    JsonNode first = JSON.readTree(response.body().lines().findFirst().orElse("").substring(6));
+    assertThat(first.get("usage").isNull()).isTrue();
+    assertThat(first.at("/choices/0/delta/refusal").isNull()).isTrue();
     assertThat(response.body()).contains("\"role\":\"assistant\"").endsWith("data: [DONE]\n\n");
   }
 
@@ -259,6 +270,7 @@ class OpenAiServerTest {
     JsonNode token = json.at("/choices/0/logprobs/content/0");
     assertThat(token.get("top_logprobs")).hasSize(3);
     assertThat(token.get("logprob").asDouble()).isNegative();
+    assertThat(json.at("/choices/0/logprobs/refusal").isNull()).isTrue();
     assertThat(token.get("bytes"))
         .hasSameSizeAs(JSON.valueToTree(gemma.tokenizer().bytes(300).length == 0 ? 0 : ints(300)));
     JsonNode stopped =
@@ -269,6 +281,36 @@ class OpenAiServerTest {
     assertThat(stopped.at("/choices/0/finish_reason").asText()).isEqualTo("stop");
     assertThat(stopped.at("/choices/0/text").asText()).doesNotContain(" the");
     assertThat(stopped.at("/choices/0/logprobs/token_logprobs").size()).isPositive();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"true", "false"})
+  void theOffsetOfATokenIsThatOfItsText(boolean streaming) throws Exception {
+    String body =
+        "{'prompt': 'Once upon a time', 'seed': 4, 'max_tokens': 20, 'n': 2, 'logprobs': 0,"
+            + " 'response_format': {'type': 'json_schema', 'json_schema': {'schema':"
+            + " {'const': 'a\\u00e4\\u20ac\\ud83d\\ude00 king'}}}, 'stream': "
+            + streaming
+            + "}";
+    String answer = send(server, "/v1/completions", body).body();
+    List<String> texts =
+        streaming
+            ? answer.lines().filter(l -> l.startsWith("data: {")).map(l -> l.substring(6)).toList()
+            : List.of(answer);
+    List<Integer> offsets = new ArrayList<>();
+    StringBuilder text = new StringBuilder();
+    for (String json : texts) {
+      for (JsonNode choice : JSON.readTree(json).get("choices")) {
+        if (choice.get("index").asInt() == 1) {
+          choice.at("/logprobs/text_offset").forEach(offset -> offsets.add(offset.asInt()));
+          text.append(choice.get("text").asText());
+        }
+      }
+    }
+    String expected = "\"a\u00e4\u20ac\ud83d\ude00 king\"";
+    assertThat(text.toString()).isEqualTo(expected);
+    assertThat(offsets).isSorted().startsWith(0);
+    assertThat(offsets.getLast()).isLessThan(expected.codePointCount(0, expected.length()));
   }
 
   private static int[] ints(int id) {
@@ -302,7 +344,13 @@ class OpenAiServerTest {
         "{'prompt': 'x', 'n': 0} | n",
         "{'prompt': 'x', 'stop': ['']} | stop",
         "{'prompt': 'x', 'logit_bias': {'9999': 1}} | logit_bias",
+        "{'prompt': 'x', 'logit_bias': [1, 2]} | logit_bias",
+        "{'prompt': 'x', 'logit_bias': 'x'} | logit_bias",
         "{'prompt': 'x', 'seed': 1.5} | seed",
+        "{'prompt': 'x', 'best_of': 2} | best_of",
+        "{'prompt': 'x', 'tools': [{}]} | tools",
+        "{'prompt': 'x', 'response_format': 'text'} | response_format",
+        "{'prompt': 'x', 'stream': true, 'stream_options': [true]} | stream_options",
         "{'prompt': 'x', 'echo': true} | echo",
         "{'prompt': 'x', 'stream_options': {}} | stream_options",
         "{'prompt': 'x', 'response_format': {'type': 'xml'}} | response_format",
@@ -319,6 +367,69 @@ class OpenAiServerTest {
     JsonNode error = JSON.readTree(response.body()).get("error");
     assertThat(error.get("type").asText()).isEqualTo("invalid_request_error");
     assertThat(error.get("param").asText()).isEqualTo(param);
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "'tools': []",
+        "'tool_choice': 'none'",
+        "'parallel_tool_calls': false",
+        "'modalities': ['text']",
+        "'echo': false",
+        "'best_of': 1",
+      })
+  void whatAsksForWhatIsDoneAnywayIsAllowed(String neutral) throws Exception {
+    ok("/v1/completions", "{'prompt': 'x', 'max_tokens': 1, " + neutral + "}");
+  }
+
+  @Test
+  void theLeastThatOneCanAskFor() throws Exception {
+    String body = "{'prompt': 'Once', 'max_tokens': 8, ";
+    assertThat(ok("/v1/completions", body + "'top_p': 0}").get("choices"))
+        .isEqualTo(ok("/v1/completions", body + "'temperature': 0}").get("choices"));
+    JsonNode nothing = ok("/v1/completions", "{'prompt': 'x', 'max_tokens': 0}");
+    assertThat(nothing.at("/choices/0/text").asText("-")).isEmpty();
+    assertThat(nothing.at("/choices/0/finish_reason").asText()).isEqualTo("length");
+    assertThat(nothing.at("/usage/completion_tokens").asInt(-1)).isZero();
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "'refusal': null, 'annotations': [], 'audio': null, 'tool_calls': [] | 200 | ''",
+        "'tool_calls': [{'id': '1'}] | 400 | messages[1].tool_calls",
+        "'function_call': {'name': 'f'} | 400 | messages[1].function_call",
+      })
+  void whatATurnHoldsBesideItsText(String more, int status, String param) throws Exception {
+    String user = "{'role': 'user', 'content': 'Hi'}";
+    String body =
+        "{'max_tokens': 1, 'messages': ["
+            + (user + ", {'role': 'assistant', 'content': '', " + more + "}, " + user + "]}");
+    HttpResponse<String> response = send(server, "/v1/chat/completions", body);
+    assertThat(response.statusCode()).as(response.body()).isEqualTo(status);
+    assertThat(JSON.readTree(response.body()).at("/error/param").asText()).isEqualTo(param);
+  }
+
+  @Test
+  void tokensAreCountedAsTheyComeAndAPromptOnce() throws Exception {
+    double prompt = metric(PROMPT);
+    double generated = metric(GENERATED);
+    JsonNode usage =
+        ok(
+                "/v1/completions",
+                "{'prompt': 'A king', 'n': 4, 'max_tokens': 5, 'logit_bias': {'1': -100}}")
+            .get("usage");
+    assertThat(metric(PROMPT) - prompt).isEqualTo(usage.get("prompt_tokens").asInt());
+    assertThat(metric(GENERATED) - generated).isEqualTo(20);
+    prompt = metric(PROMPT);
+    generated = metric(GENERATED);
+    open(server).close(); // after the first token
+    await(server, 0);
+    assertThat(metric(PROMPT) - prompt).isEqualTo(gemma.tokenizer().encode("x").length + 1);
+    assertThat(metric(GENERATED) - generated).isPositive();
   }
 
   @Test
@@ -591,6 +702,9 @@ class OpenAiServerTest {
     try (OpenAiServer timed = start(null, 1, 400, Duration.ofSeconds(1), Duration.ZERO);
         Socket client = halfway(timed, "{", 100)) {
       assertThat(client.getInputStream().read()).isEqualTo(-1);
+      while (!send(timed, "/metrics", null).body().contains("status=\"none\"")) {
+        Thread.sleep(20); // counted after the connection was closed
+      }
     }
   }
 
