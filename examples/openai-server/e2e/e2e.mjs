@@ -62,6 +62,20 @@ try {
   await page.screenshot({ path: screenshot });
   await page.getByRole("button", { name: "New chat" }).click();
   assert.equal(await page.getByRole("article").count(), 0);
+
+  // An error is told, but the model does not read of it; the message can be sent again.
+  const sent = [];
+  page.on("request", request => { if (request.method() === "POST") sent.push(request.postDataJSON().messages); });
+  const busy = { status: 429, json: { error: { message: "Too many requests" } } };
+  await page.route("**/v1/chat/completions", route => route.fulfill(busy), { times: 1 });
+  await page.getByLabel("Message").fill("Who is there?");
+  await page.keyboard.press("Enter");
+  await page.getByRole("article", { name: "Error" }).waitFor();
+  assert.equal(await page.getByLabel("Message").inputValue(), "Who is there?");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.querySelector("article.assistant")?.textContent.length > 10);
+  await page.getByRole("button", { name: "Stop" }).click();
+  assert.deepEqual(sent[1], [{ role: "user", content: "Who is there?" }]);
   assert.deepEqual(errors, []);
 } finally {
   await browser.close();

@@ -27,19 +27,21 @@ final class ChatTemplate {
     if (messages.isEmpty() || messages.getLast().role() != Role.USER) {
       throw new IllegalArgumentException("a chat prompt must end with a user message");
     }
-    int[] ids = {tokenizer.bosId()};
-    String system = "";
+    IntStream.Builder ids = IntStream.builder().add(tokenizer.bosId());
+    StringBuilder system = new StringBuilder();
     for (ChatMessage message : messages) {
+      String text = message.text().strip();
       switch (message.role()) {
-        case SYSTEM -> system += message.text().strip() + "\n\n";
+        case SYSTEM -> system.append(text).append("\n\n");
         case USER -> {
-          ids = concat(ids, turn("user", system + message.text().strip(), tokenizer));
-          system = "";
+          IntStream.of(turn("user", system + text, tokenizer)).forEach(ids);
+          system.setLength(0);
         }
-        case MODEL -> ids = concat(ids, turn("model", message.text().strip(), tokenizer));
+        case MODEL -> IntStream.of(turn("model", text, tokenizer)).forEach(ids);
       }
     }
-    return concat(ids, opening("model", "", tokenizer));
+    IntStream.of(opening("model", "", tokenizer)).forEach(ids);
+    return ids.build().toArray();
   }
 
   /** A user's turn and the opening of the model's. */

@@ -14,6 +14,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 class ChatTest {
   private static Gemma gemma;
@@ -60,6 +61,27 @@ class ChatTest {
                     + "<start_of_turn>user\n"
                     + "Why?<end_of_turn>\n"
                     + "<start_of_turn>model\n"));
+  }
+
+  @Test
+  @Timeout(60) // time that grows with the square of the messages would take minutes
+  void manyMessagesTakeNoLongerThanTheirText() {
+    int turns = 50_000;
+    List<ChatMessage> messages = new ArrayList<>();
+    for (int i = 0; i < turns; i++) {
+      messages.add(new ChatMessage(Role.SYSTEM, "b"));
+    }
+    for (int i = 0; i < turns; i++) {
+      messages.add(new ChatMessage(Role.USER, "a"));
+      messages.add(new ChatMessage(Role.MODEL, "a"));
+    }
+    messages.add(new ChatMessage(Role.USER, "a"));
+    int[] ids = ChatTemplate.promptIds(Prompt.chat(messages), GREEDY, gemma.tokenizer());
+    String user = "<start_of_turn>user\na<end_of_turn>\n";
+    String model = "<start_of_turn>model\na<end_of_turn>\n";
+    String first = "<start_of_turn>user\n" + "b\n\n".repeat(turns) + "a<end_of_turn>\n";
+    assertThat(ids)
+        .isEqualTo(template(first + (model + user).repeat(turns) + "<start_of_turn>model\n"));
   }
 
   @Test

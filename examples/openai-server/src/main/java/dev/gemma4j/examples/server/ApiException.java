@@ -38,22 +38,26 @@ final class ApiException extends RuntimeException {
     this.retryAfter = retryAfter;
   }
 
-  /** The answer to a request that failed with this. */
-  static ApiException of(RuntimeException e) {
+  /**
+   * The answer to a request that failed with this.
+   *
+   * @param prompt the field that holds the request's text
+   */
+  static ApiException of(RuntimeException e, String prompt) {
     String message = String.valueOf(e.getMessage());
     return switch (e) {
       case ApiException answer -> answer;
-      case ContextLengthException tooLong -> tooLong(message);
-      case KvMemoryException never when never.asked() > never.limit() -> tooLong(message);
+      case ContextLengthException tooLong -> tooLong(message, prompt);
+      case KvMemoryException never when never.asked() > never.limit() -> tooLong(message, prompt);
       case KvMemoryException now -> busy(503, "server_error", message, "out_of_memory");
       case IllegalArgumentException wrong -> badRequest(message, null);
       default -> new ApiException(500, "server_error", "internal error", null, null);
     };
   }
 
-  private static ApiException tooLong(String message) {
+  private static ApiException tooLong(String message, String prompt) {
     return new ApiException(
-        400, "invalid_request_error", message, "messages", "context_length_exceeded");
+        400, "invalid_request_error", message, prompt, "context_length_exceeded");
   }
 
   /** The client may come back in a second. */

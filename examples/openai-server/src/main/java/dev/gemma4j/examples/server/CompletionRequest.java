@@ -63,6 +63,18 @@ record CompletionRequest(
   private static final Set<String> IGNORED =
       Set.of("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key");
 
+  /** Values of what is not understood that ask for what is done anyway. */
+  private static final Map<String, String> NEUTRAL =
+      Map.of(
+          "tools", "[]",
+          "tool_choice", "\"none\"",
+          "parallel_tool_calls", "false",
+          "modalities", "[\"text\"]",
+          "echo", "false",
+          "best_of", "1");
+
+  private static final Set<String> OF_MESSAGE = Set.of("role", "content", "name", "annotations");
+
   /** Choices of all prompts. */
   int choices() {
     return n * prompts.size();
@@ -84,10 +96,11 @@ record CompletionRequest(
       Gemma gemma,
       Map<String, LoraAdapter> adapters,
       ServerOptions server) {
-    Fields fields = new Fields(json);
+    Fields fields = Fields.ofBody(json);
     Set<String> known = new HashSet<>(COMMON);
     known.addAll(chat ? OF_CHAT : Set.of("prompt"));
-    fields.allowOnly(known, IGNORED);
+    known.addAll(IGNORED);
+    fields.allowOnly("", known, NEUTRAL);
     String named = fields.text("model");
     String model = named == null ? server.model() : named;
     LoraAdapter adapter = adapters.get(model);
@@ -112,16 +125,20 @@ record CompletionRequest(
           "'stream_options' is only allowed when 'stream' is true", "stream_options");
     }
     int maxTokens =
-        fields.integer("max_tokens", 1, server.maxTokens(), chat ? server.maxTokens() : 16);
+        fields.integer(
+            "max_tokens", chat ? 1 : 0, server.maxTokens(), chat ? server.maxTokens() : 16);
     if (chat) {
       maxTokens = fields.integer("max_completion_tokens", 1, server.maxTokens(), maxTokens);
     }
     int logprobs = logprobs(fields, chat);
+    float temperature = fields.number("temperature", 0, 2, 1);
+    float topP = fields.number("top_p", 0, 1, 1);
+    boolean greedy = temperature == 0 || topP == 0; // the most probable token alone is left
     GenerationOptions.Builder builder =
         GenerationOptions.builder()
             .maxTokens(maxTokens)
-            .temperature(fields.number("temperature", 0, 2, 1))
-            .topP(fields.number("top_p", Float.MIN_VALUE, 1, 1))
+            .temperature(greedy ? 0 : temperature)
+            .topP(greedy ? 1 : topP)
             .topK(fields.integer("top_k", 0, Integer.MAX_VALUE, 0))
             .minP(fields.number("min_p", 0, 0.99f, 0))
             .repetitionPenalty(fields.number("repetition_penalty", 0.01f, 100, 1))
@@ -146,7 +163,7 @@ record CompletionRequest(
         chat ? List.of(Prompt.chat(messages(fields))) : prompts(fields, gemma),
         fields.integer("n", 1, 16, 1),
         stream,
-        streaming != null && new Fields(streaming).flag("include_usage"),
+        streaming != null && Fields.of("stream_options", streaming).flag("include_usage"),
         logprobs,
         fields.longInteger("seed"),
         builder);
@@ -167,7 +184,7 @@ record CompletionRequest(
 
   private static Map<Integer, Float> bias(JsonNode json, int vocabulary) {
     Map<Integer, Float> bias = new HashMap<>();
-    for (Map.Entry<String, JsonNode> entry : json.properties()) {
+    for (Map.Entry<String, JsonNode> entry : Fields.of("logit_bias", json).json().properties()) {
       int id = entry.getKey().matches("[0-9]{1,9}") ? Integer.parseInt(entry.getKey()) : -1;
       float value = entry.getValue().isNumber() ? entry.getValue().floatValue() : Float.NaN;
       if (id < 0 || id >= vocabulary || !(Math.abs(value) <= 100)) {
@@ -183,7 +200,7 @@ record CompletionRequest(
     if (format == null) {
       return null;
     }
-    String type = new Fields(format).text("type");
+    String type = Fields.of("response_format", format).text("type");
     return switch (type == null ? "" : type) {
       case "text" -> null;
       case "json_object" -> Constraints.jsonObject();
@@ -234,9 +251,9 @@ record CompletionRequest(
     List<ChatMessage> messages = new ArrayList<>();
     for (JsonNode message : json) {
       String at = "messages[" + messages.size() + "]";
-      if (!message.isObject()) {
-        throw Fields.wrong(at, "an object", message);
-      }
+      // Clients send answers back as they came, with what was empty in them.
+      Map<String, String> empty = Map.of("tool_calls", "[]");
+      Fields.of(at, message).allowOnly(at + ".", OF_MESSAGE, empty);
       Role role =
           switch (message.path("role").asText()) {
             case "system", "developer" -> Role.SYSTEM;

@@ -54,7 +54,7 @@ final class EventStream {
   /** Ends the answer. */
   synchronized void done(@Nullable Map<String, Object> usage) throws IOException {
     if (usage != null) {
-      Map<String, Object> last = reply.chunk(null);
+      Map<String, @Nullable Object> last = reply.chunk(null);
       last.put("usage", usage);
       event(last);
     }

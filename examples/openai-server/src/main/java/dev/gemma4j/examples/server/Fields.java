@@ -3,22 +3,43 @@ package dev.gemma4j.examples.server;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.stream.StreamSupport;
 import org.jspecify.annotations.Nullable;
 
-/** Typed access to the fields of a request; null and absent are the same. */
+/** Typed access to the fields of an object; null and absent are the same. */
 record Fields(JsonNode json) {
-  Fields {
+  /**
+   * @param name what the request calls the object
+   */
+  static Fields of(String name, JsonNode json) {
+    if (!json.isObject()) {
+      throw wrong(name, "an object", json);
+    }
+    return new Fields(json);
+  }
+
+  static Fields ofBody(JsonNode json) {
     if (!json.isObject()) {
       throw ApiException.badRequest("expected a JSON object as the body", null);
     }
+    return new Fields(json);
   }
 
-  void allowOnly(Set<String> names, Set<String> ignored) {
-    for (String name : json.propertyStream().map(java.util.Map.Entry::getKey).toList()) {
-      if (!names.contains(name) && !ignored.contains(name) && !json.get(name).isNull()) {
-        throw ApiException.badRequest("Unsupported request argument supplied: " + name, name);
+  /**
+   * Refuses other fields.
+   *
+   * @param at what stands before a field's name in messages
+   * @param neutral values, as JSON, with which another field is allowed
+   */
+  void allowOnly(String at, Set<String> names, Map<String, String> neutral) {
+    for (Map.Entry<String, JsonNode> field : json.properties()) {
+      String name = field.getKey();
+      JsonNode value = field.getValue();
+      if (!names.contains(name) && !value.isNull() && !value.toString().equals(neutral.get(name))) {
+        throw ApiException.badRequest(
+            "Unsupported request argument supplied: " + at + name, at + name);
       }
     }
   }

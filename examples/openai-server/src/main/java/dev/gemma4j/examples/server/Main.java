@@ -5,11 +5,15 @@ import dev.gemma4j.LoadOptions;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.examples.DemoModel;
 import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.UncheckedIOException;
+import java.nio.channels.UnresolvedAddressException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.Callable;
@@ -76,15 +80,101 @@ final class Main implements Callable<Integer> {
   @Option(names = "--allow-origin", description = "Of the pages of another site that may call.")
   @Nullable String allowOrigin;
 
+  @Option(
+      names = "--allow-host",
+      paramLabel = "NAME",
+      description = "A name of this server, for use without a key; repeatable.")
+  List<String> allowHosts = new ArrayList<>();
+
+  @Option(
+      names = "--read-timeout",
+      defaultValue = "30",
+      description = "Seconds for a request to arrive; then its connection is closed.")
+  int readTimeout;
+
+  @Option(
+      names = "--max-connections",
+      defaultValue = "500",
+      description = "More are closed at once. Keep it below the limit of open files (ulimit -n).")
+  int maxConnections;
+
   /** Runs until the process is asked to end. */
   public static void main(String[] args) {
-    // Read once by the JDK's server; else small events wait for acknowledgements.
+    System.exit(execute(new PrintWriter(System.err, true), args));
+  }
+
+  /**
+   * Runs; what is wrong is told in one line.
+   *
+   * @return the exit status: 1 bad model, adapter or address, 2 wrong usage
+   */
+  static int execute(PrintWriter err, String... args) {
+    CommandLine line = new CommandLine(new Main());
+    line.setParameterExceptionHandler(
+        (e, a) -> {
+          err.println("openai-server: " + message(e) + "; see --help");
+          return 2;
+        });
+    line.setExecutionExceptionHandler(
+        (e, command, result) -> {
+          boolean known =
+              e instanceof IOException
+                  || e instanceof UncheckedIOException
+                  || e instanceof IllegalArgumentException
+                  || e instanceof IllegalStateException;
+          if (!known) {
+            throw e; // a defect of ours
+          }
+          err.println("openai-server: " + message(e));
+          return 1;
+        });
+    return line.execute(args);
+  }
+
+  private static String message(Exception e) {
+    String message = e.getMessage();
+    return message == null ? e.getClass().getSimpleName() : message.replace('\n', ' ');
+  }
+
+  /** Checks the numbers, of which each could otherwise make a server that answers nobody. */
+  private void check() {
+    within("--port", port, 0, 65535);
+    within("--max-concurrent", maxConcurrent, 1, Integer.MAX_VALUE);
+    within("--kv-memory", kvMemory, 0, Long.MAX_VALUE);
+    within("--kv-wait", kvWait, 0, Integer.MAX_VALUE);
+    within("--max-tokens", maxTokens, 1, Integer.MAX_VALUE);
+    within("--max-body", maxBody, 1, 1 << 30);
+    within("--timeout", timeout, 1, Integer.MAX_VALUE);
+    within("--drain", drain, 0, Integer.MAX_VALUE);
+    within("--read-timeout", readTimeout, 1, Integer.MAX_VALUE);
+    within("--max-connections", maxConnections, 1, Integer.MAX_VALUE);
+  }
+
+  private void within(String option, long found, long low, long high) {
+    if (found < low || found > high) {
+      throw wrong(option, Long.toString(found), "a number in [" + low + ", " + high + "]");
+    }
+  }
+
+  /** The settings of the JDK's server, which reads them once. */
+  private void configure() {
+    // Else small events wait for acknowledgements.
     System.setProperty("sun.net.httpserver.nodelay", "true");
-    System.exit(new CommandLine(new Main()).execute(args));
+    System.setProperty("sun.net.httpserver.maxReqTime", Integer.toString(readTimeout));
+    System.setProperty("jdk.httpserver.maxConnections", Integer.toString(maxConnections));
+    // What is read of a body that is refused. A client that still sends when the connection
+    // closes does not see the answer.
+    System.setProperty("sun.net.httpserver.drainAmount", Integer.toString(32 << 20));
   }
 
   @Override
   public Integer call() throws IOException, InterruptedException {
+    check();
+    configure();
+    String key = System.getenv("GEMMA_API_KEY");
+    if (key != null && key.isBlank()) {
+      throw wrong("GEMMA_API_KEY", "an empty key", "a key, or none set");
+    }
     Path path = model;
     String name = path == null ? "gemma-demo" : String.valueOf(path.getFileName());
     Map<String, Path> directories = directories(name);
@@ -93,8 +183,9 @@ final class Main implements Callable<Integer> {
             host,
             port,
             name,
-            System.getenv("GEMMA_API_KEY"),
+            key,
             allowOrigin,
+            allowHosts.stream().map(each -> each.toLowerCase(Locale.ROOT)).toList(),
             maxBody,
             maxConcurrent,
             maxTokens,
@@ -107,7 +198,7 @@ final class Main implements Callable<Integer> {
     for (Map.Entry<String, Path> each : directories.entrySet()) {
       loaded.put(each.getKey(), gemma.loadAdapter(each.getValue()));
     }
-    OpenAiServer server = OpenAiServer.start(gemma, loaded, options);
+    OpenAiServer server = start(gemma, loaded, options);
     Runtime.getRuntime()
         .addShutdownHook(
             new Thread(
@@ -129,26 +220,36 @@ final class Main implements Callable<Integer> {
     return 0;
   }
 
+  private static OpenAiServer start(
+      Gemma gemma, Map<String, LoraAdapter> loaded, ServerOptions options) throws IOException {
+    try {
+      return OpenAiServer.start(gemma, loaded, options);
+    } catch (IOException | UnresolvedAddressException e) { // which do not say where
+      String where = options.host() + ":" + options.port();
+      throw new IOException("cannot listen on " + where + ": " + message(e), e);
+    }
+  }
+
   /** The adapters' directories by their names, of which each must be another. */
   Map<String, Path> directories(String ofModel) {
     Map<String, Path> directories = new LinkedHashMap<>();
     for (String adapter : adapters) {
       int equals = adapter.indexOf('=');
       if (equals < 1 || equals == adapter.length() - 1) {
-        throw wrong(adapter, "NAME=DIR");
+        throw wrong("--adapter", adapter, "NAME=DIR");
       }
       String name = adapter.substring(0, equals);
       if (name.equals(ofModel) || directories.containsKey(name)) {
-        throw wrong(adapter, "a name that nothing else has");
+        throw wrong("--adapter", adapter, "a name that nothing else has");
       }
       directories.put(name, Path.of(adapter.substring(equals + 1)));
     }
     return directories;
   }
 
-  private ParameterException wrong(String found, String expected) {
+  private ParameterException wrong(String option, String found, String expected) {
     CommandSpec own = Objects.requireNonNull(spec);
     return new ParameterException(
-        own.commandLine(), "--adapter: found " + found + ", expected " + expected);
+        own.commandLine(), option + ": found " + found + ", expected " + expected);
   }
 }

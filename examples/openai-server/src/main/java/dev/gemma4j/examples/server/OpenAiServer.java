@@ -1,9 +1,12 @@
 package dev.gemma4j.examples.server;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import dev.gemma4j.FinishReason;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
@@ -12,6 +15,8 @@ import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Token;
 import dev.gemma4j.TokenStream;
+import dev.gemma4j.Usage;
+import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.Timer;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
@@ -20,11 +25,12 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
@@ -47,14 +53,18 @@ import org.slf4j.LoggerFactory;
  */
 final class OpenAiServer implements AutoCloseable {
   private static final Logger log = LoggerFactory.getLogger(OpenAiServer.class);
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectMapper JSON =
+      new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   /** Choices of one request that are generated at a time; each keeps keys and values. */
   private static final int MAX_CHOICES = 16;
 
+  private static final String MODEL = "/v1/models/";
+
   private final Gemma gemma;
   private final Map<String, LoraAdapter> adapters;
   private final ServerOptions options;
+  private final Access access;
   private final HttpServer http;
   private final ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
   private final ScheduledExecutorService clock =
@@ -64,6 +74,8 @@ final class OpenAiServer implements AutoCloseable {
   private final PrometheusMeterRegistry metrics =
       new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
   private final AtomicInteger active;
+  private final Counter promptTokens = metrics.counter("gemma.tokens", "kind", "prompt");
+  private final Counter generatedTokens = metrics.counter("gemma.tokens", "kind", "generated");
   private final long created = System.currentTimeMillis() / 1000;
   private volatile boolean draining;
 
@@ -72,6 +84,7 @@ final class OpenAiServer implements AutoCloseable {
     this.gemma = gemma;
     this.adapters = adapters;
     this.options = options;
+    this.access = new Access(options);
     this.permits = new Semaphore(options.maxConcurrent());
     AtomicInteger gauge = metrics.gauge("gemma.requests.active", new AtomicInteger());
     this.active = java.util.Objects.requireNonNull(gauge);
@@ -99,22 +112,25 @@ final class OpenAiServer implements AutoCloseable {
 
   private void serve(HttpExchange exchange) {
     long start = System.nanoTime();
+    String id = "req_" + UUID.randomUUID();
+    exchange.getResponseHeaders().set("X-Request-Id", id);
     try (exchange) {
       try {
         route(exchange);
       } catch (RuntimeException e) {
-        ApiException answer = ApiException.of(e);
+        ApiException answer = ApiException.of(e, promptField(exchange));
         if (answer.status == 500) {
-          log.error("{} {} failed", exchange.getRequestMethod(), exchange.getRequestURI(), e);
+          log.error("{} {} {}", id, exchange.getRequestMethod(), exchange.getRequestURI(), e);
         }
         fail(exchange, answer);
       }
     } catch (IOException e) {
       log.debug("client gone", e);
     } finally {
+      int status = exchange.getResponseCode();
       Timer.builder("http.server.requests")
           .tag("uri", path(exchange))
-          .tag("status", Integer.toString(exchange.getResponseCode()))
+          .tag("status", status < 0 ? "none" : Integer.toString(status))
           .register(metrics)
           .record(System.nanoTime() - start, TimeUnit.NANOSECONDS);
     }
@@ -128,67 +144,56 @@ final class OpenAiServer implements AutoCloseable {
     return known.contains(path) ? path : "other";
   }
 
+  private static String promptField(HttpExchange exchange) {
+    return path(exchange).equals("/v1/completions") ? "prompt" : "messages";
+  }
+
   private void route(HttpExchange exchange) throws IOException {
     String path = exchange.getRequestURI().getPath();
-    String method = exchange.getRequestMethod();
-    if (options.allowedOrigin() != null) {
-      exchange.getResponseHeaders().set("Access-Control-Allow-Origin", options.allowedOrigin());
-      exchange.getResponseHeaders().set("Vary", "Origin");
-      if (method.equals("OPTIONS")) {
-        exchange
-            .getResponseHeaders()
-            .set("Access-Control-Allow-Headers", "Authorization, Content-Type");
-        exchange.getResponseHeaders().set("Access-Control-Allow-Methods", "GET, POST");
-        exchange.sendResponseHeaders(204, -1);
-        return;
-      }
+    access.share(exchange);
+    access.checkSite(exchange);
+    if (access.preflight(exchange)) {
+      exchange.sendResponseHeaders(204, -1);
+      return;
     }
     if (path.startsWith("/v1/")) {
-      authorize(exchange);
+      access.checkKey(exchange);
     }
-    switch (method + " " + path) {
-      case "GET /" -> page(exchange);
-      case "GET /health" ->
-          send(
-              exchange,
-              draining ? 503 : 200,
-              "application/json",
-              JSON.writeValueAsBytes(Map.of("status", draining ? "draining" : "ok")));
-      case "GET /metrics" ->
+    checkMethod(exchange, path);
+    switch (path) {
+      case "/" -> page(exchange);
+      case "/health" ->
+          sendJson(exchange, draining ? 503 : 200, Map.of("status", draining ? "draining" : "ok"));
+      case "/metrics" ->
           send(
               exchange,
               200,
               "text/plain; version=0.0.4; charset=utf-8",
               metrics.scrape().getBytes(StandardCharsets.UTF_8));
-      case "GET /v1/models" ->
+      case "/v1/models" ->
           sendJson(
               exchange, 200, Map.of("object", "list", "data", models().map(this::model).toList()));
-      case "POST /v1/chat/completions" -> complete(exchange, true);
-      case "POST /v1/completions" -> complete(exchange, false);
-      default -> {
-        String prefix = "/v1/models/";
-        String name = path.startsWith(prefix) ? path.substring(prefix.length()) : "";
-        if (method.equals("GET") && models().anyMatch(name::equals)) {
-          sendJson(exchange, 200, model(name));
-        } else {
-          String message = "Unknown request: " + method + " " + path;
-          throw new ApiException(404, "invalid_request_error", message, null, null);
-        }
-      }
+      case "/v1/chat/completions" -> complete(exchange, true);
+      case "/v1/completions" -> complete(exchange, false);
+      default -> sendJson(exchange, 200, model(path.substring(MODEL.length())));
     }
   }
 
-  private void authorize(HttpExchange exchange) {
-    String key = options.apiKey();
-    String given = exchange.getRequestHeaders().getFirst("Authorization");
-    // Compared in the same time whatever was given, so the time tells nothing of the key.
-    if (key != null
-        && !MessageDigest.isEqual(
-            ("Bearer " + key).getBytes(StandardCharsets.UTF_8),
-            String.valueOf(given).getBytes(StandardCharsets.UTF_8))) {
-      throw new ApiException(
-          401, "invalid_request_error", "Incorrect API key provided", null, "invalid_api_key");
+  /** Throws unless there is something at the path that knows the method. */
+  private void checkMethod(HttpExchange exchange, String path) {
+    boolean known =
+        !path(exchange).equals("other")
+            || path.startsWith(MODEL) && models().anyMatch(path.substring(MODEL.length())::equals);
+    String method = exchange.getRequestMethod();
+    List<String> allowed = path.endsWith("/completions") ? List.of("POST") : List.of("GET", "HEAD");
+    if (known && allowed.contains(method)) {
+      return;
     }
+    if (known) {
+      exchange.getResponseHeaders().set("Allow", String.join(", ", allowed));
+    }
+    String message = "Unknown request: " + method + " " + path;
+    throw new ApiException(known ? 405 : 404, "invalid_request_error", message, null, null);
   }
 
   private Stream<String> models() {
@@ -200,49 +205,58 @@ final class OpenAiServer implements AutoCloseable {
   }
 
   private void complete(HttpExchange exchange, boolean chat) throws IOException {
-    CompletionRequest request =
-        CompletionRequest.parse(body(exchange), chat, gemma, adapters, options);
-    if (draining) {
-      throw stopping();
-    }
-    if (!permits.tryAcquire()) {
-      throw ApiException.busy(
-          429, "rate_limit_error", "Too many requests at a time", "rate_limit_exceeded");
-    }
     Running task = new Running();
     running.add(task);
-    active.incrementAndGet();
-    ScheduledFuture<?> timeout =
-        clock.schedule(
-            () ->
-                task.cancel(
-                    new ApiException(
-                        504, "timeout_error", "The request took too long", null, "timeout")),
-            options.timeout().toMillis(),
-            TimeUnit.MILLISECONDS);
+    long millis = options.timeout().toMillis();
+    RuntimeException late =
+        new ApiException(504, "timeout_error", "The request took too long", null, "timeout");
+    List<ScheduledFuture<?>> alarms =
+        List.of(
+            clock.schedule(() -> task.cancel(late), millis, TimeUnit.MILLISECONDS),
+            clock.schedule(task::abort, millis + Running.GRACE_MILLIS, TimeUnit.MILLISECONDS));
     try {
-      Reply reply = new Reply(request, gemma.tokenizer());
-      if (request.stream()) {
-        stream(exchange, request, reply, task);
-      } else {
-        List<Generation> results = generate(request, task, null);
-        List<Map<String, @Nullable Object>> choices = new ArrayList<>();
-        for (Generation result : results) {
-          choices.add(
-              reply.choice(
-                  choices.size(), result.text(), result.finishReason(), result.logProbabilities()));
-        }
-        sendJson(exchange, 200, reply.whole(choices, usage(request, results)));
+      CompletionRequest request =
+          CompletionRequest.parse(body(exchange), chat, gemma, adapters, options);
+      if (draining) {
+        throw stopping();
+      }
+      // Only now: a client that is slow to send its body takes nobody's place.
+      if (!permits.tryAcquire()) {
+        throw ApiException.busy(
+            429, "rate_limit_error", "Too many requests at a time", "rate_limit_exceeded");
+      }
+      active.incrementAndGet();
+      try {
+        answer(exchange, request, task);
+      } finally {
+        active.decrementAndGet();
+        permits.release();
       }
     } finally {
-      timeout.cancel(false);
-      active.decrementAndGet();
+      alarms.forEach(alarm -> alarm.cancel(false));
       running.remove(task);
-      permits.release();
+      task.end();
     }
   }
 
-  private com.fasterxml.jackson.databind.JsonNode body(HttpExchange exchange) throws IOException {
+  private void answer(HttpExchange exchange, CompletionRequest request, Running task)
+      throws IOException {
+    Reply reply = new Reply(request, gemma.tokenizer());
+    if (request.stream()) {
+      stream(exchange, request, reply, task);
+      return;
+    }
+    List<Generation> results = generate(request, task, null);
+    List<Map<String, @Nullable Object>> choices = new ArrayList<>();
+    for (Generation result : results) {
+      choices.add(
+          reply.choice(
+              choices.size(), result.text(), result.finishReason(), result.logProbabilities()));
+    }
+    sendJson(exchange, 200, reply.whole(choices, usage(request, results)));
+  }
+
+  private JsonNode body(HttpExchange exchange) throws IOException {
     String type = String.valueOf(exchange.getRequestHeaders().getFirst("Content-Type"));
     // Another site's page can post text, but not JSON, without asking first.
     if (!type.split(";")[0].strip().equalsIgnoreCase("application/json")) {
@@ -260,26 +274,31 @@ final class OpenAiServer implements AutoCloseable {
     }
     try {
       return JSON.readTree(body);
-    } catch (JsonProcessingException e) {
-      throw ApiException.badRequest("The body is no JSON: " + e.getOriginalMessage(), null);
+    } catch (IOException e) { // not the client's connection: all has been read
+      String why = e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage();
+      throw ApiException.badRequest("The body is no JSON: " + why, null);
     }
   }
 
   /** What all choices took; the tokens of a prompt are counted once. */
   private static Map<String, Object> usage(CompletionRequest request, List<Generation> results) {
     int prompt = 0;
+    int reused = 0;
     int generated = 0;
     for (int i = 0; i < results.size(); i++) {
-      prompt += i % request.n() == 0 ? results.get(i).usage().promptTokens() : 0;
-      generated += results.get(i).usage().generatedTokens();
+      Usage usage = results.get(i).usage();
+      if (i % request.n() == 0) {
+        prompt += usage.promptTokens();
+        reused += usage.reusedPromptTokens();
+      }
+      generated += usage.generatedTokens();
     }
-    return Map.of(
-        "prompt_tokens",
-        prompt,
-        "completion_tokens",
-        generated,
-        "total_tokens",
-        prompt + generated);
+    Map<String, Object> json = new LinkedHashMap<>();
+    json.put("prompt_tokens", prompt);
+    json.put("completion_tokens", generated);
+    json.put("total_tokens", prompt + generated);
+    json.put("prompt_tokens_details", Map.of("cached_tokens", reused));
+    return json;
   }
 
   /**
@@ -297,7 +316,9 @@ final class OpenAiServer implements AutoCloseable {
       for (Prompt prompt : request.prompts()) {
         CountDownLatch computed = new CountDownLatch(1);
         for (int i = 0; i < request.n(); i++) {
-          places.acquireUninterruptibly();
+          if (!take(places)) {
+            break;
+          }
           int index = choices.size();
           boolean first = i == 0;
           GenerationOptions chosen = request.options(index);
@@ -309,7 +330,7 @@ final class OpenAiServer implements AutoCloseable {
                       if (!first) {
                         computed.await();
                       }
-                      return choice(index, prompt, chosen, task, events, computed);
+                      return choice(index, request.n(), prompt, chosen, task, events, computed);
                     } catch (IOException e) {
                       UncheckedIOException wrapped = new UncheckedIOException(e);
                       task.cancel(wrapped);
@@ -333,30 +354,50 @@ final class OpenAiServer implements AutoCloseable {
     return choices.stream().map(Future::resultNow).toList();
   }
 
+  /** False when the request is aborted; its interrupt then ends the choices under way. */
+  private static boolean take(Semaphore places) {
+    try {
+      places.acquire();
+      return true;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
+  }
+
   private Generation choice(
       int index,
+      int n,
       Prompt prompt,
       GenerationOptions chosen,
       Running task,
       @Nullable EventStream events,
       CountDownLatch computed)
       throws IOException {
-    try (TokenStream tokens = task.start(gemma, prompt, chosen)) {
+    TokenStream tokens = task.start(gemma, prompt, chosen);
+    try (tokens) {
       while (tokens.hasNext()) {
         computed.countDown();
         Token token = tokens.next();
+        generatedTokens.increment();
         if (events != null) {
           events.token(index, token);
         }
       }
       task.check();
       Generation result = tokens.result();
-      metrics.counter("gemma.tokens", "kind", "prompt").increment(result.usage().promptTokens());
-      metrics.counter("gemma.tokens", "kind", "generated").increment(result.tokens().size());
       if (events != null) {
         events.end(index, result);
       }
       return result;
+    } finally {
+      // Whatever ended it, the prompt was computed; the other choices take it from the first.
+      Generation ended = tokens.result();
+      boolean computedPrompt =
+          ended.finishReason() != FinishReason.CANCELLED || !ended.tokens().isEmpty();
+      if (index % n == 0 && computedPrompt) {
+        promptTokens.increment(ended.usage().promptTokens());
+      }
     }
   }
 
@@ -367,7 +408,7 @@ final class OpenAiServer implements AutoCloseable {
       List<Generation> results = generate(request, task, events);
       events.done(request.includeUsage() ? usage(request, results) : null);
     } catch (ApiException | KvMemoryException e) { // the latter when a text outgrows it
-      events.fail(ApiException.of(e));
+      events.fail(ApiException.of(e, promptField(exchange)));
     }
   }
 
@@ -389,6 +430,9 @@ final class OpenAiServer implements AutoCloseable {
       if (e.retryAfter != null) {
         exchange.getResponseHeaders().set("Retry-After", Integer.toString(e.retryAfter));
       }
+      if (e.status == 504) { // OpenAI's clients would ask for the same again, and take as long
+        exchange.getResponseHeaders().set("X-Should-Retry", "false");
+      }
       sendJson(exchange, e.status, e.json());
     }
   }
@@ -401,6 +445,11 @@ final class OpenAiServer implements AutoCloseable {
       throws IOException {
     exchange.getResponseHeaders().set("Content-Type", type);
     exchange.getResponseHeaders().set("X-Content-Type-Options", "nosniff");
+    if (exchange.getRequestMethod().equals("HEAD")) {
+      exchange.getResponseHeaders().set("Content-Length", Integer.toString(body.length));
+      exchange.sendResponseHeaders(status, -1);
+      return;
+    }
     exchange.sendResponseHeaders(status, body.length);
     exchange.getResponseBody().write(body);
     exchange.getResponseBody().close();
@@ -418,7 +467,11 @@ final class OpenAiServer implements AutoCloseable {
       if (!permits.tryAcquire(
           options.maxConcurrent(), options.drain().toMillis(), TimeUnit.MILLISECONDS)) {
         running.forEach(task -> task.cancel(stopping()));
-        permits.tryAcquire(options.maxConcurrent(), 5, TimeUnit.SECONDS);
+        if (!permits.tryAcquire(
+            options.maxConcurrent(), Running.GRACE_MILLIS, TimeUnit.MILLISECONDS)) {
+          running.forEach(Running::abort);
+          permits.tryAcquire(options.maxConcurrent(), 5, TimeUnit.SECONDS);
+        }
       }
     } catch (InterruptedException e) {
       running.forEach(task -> task.cancel(stopping()));

@@ -18,29 +18,34 @@ final class Reply {
   private final Tokenizer tokenizer;
   private final String id;
   private final long created = System.currentTimeMillis() / 1000;
+  private final int[] offsets; // [choices], characters before the next token
 
   Reply(CompletionRequest request, Tokenizer tokenizer) {
     this.request = request;
     this.tokenizer = tokenizer;
     this.id = (request.chat() ? "chatcmpl-" : "cmpl-") + UUID.randomUUID();
+    this.offsets = new int[request.choices()];
   }
 
-  Map<String, Object> whole(
+  Map<String, @Nullable Object> whole(
       List<Map<String, @Nullable Object>> choices, Map<String, Object> usage) {
-    Map<String, Object> json = envelope(false);
+    Map<String, @Nullable Object> json = envelope(false);
     json.put("choices", choices);
     json.put("usage", usage);
     return json;
   }
 
-  Map<String, Object> chunk(@Nullable Map<String, @Nullable Object> choice) {
-    Map<String, Object> json = envelope(true);
+  Map<String, @Nullable Object> chunk(@Nullable Map<String, @Nullable Object> choice) {
+    Map<String, @Nullable Object> json = envelope(true);
     json.put("choices", choice == null ? List.of() : List.of(choice));
+    if (request.includeUsage()) {
+      json.put("usage", null); // the last one has it
+    }
     return json;
   }
 
-  private Map<String, Object> envelope(boolean chunk) {
-    Map<String, Object> json = new LinkedHashMap<>();
+  private Map<String, @Nullable Object> envelope(boolean chunk) {
+    Map<String, @Nullable Object> json = new LinkedHashMap<>();
     json.put("id", id);
     String kind = chunk ? "chat.completion.chunk" : "chat.completion";
     json.put("object", request.chat() ? kind : "text_completion");
@@ -54,11 +59,15 @@ final class Reply {
     Map<String, @Nullable Object> json = new LinkedHashMap<>();
     json.put("index", index);
     if (request.chat()) {
-      json.put("message", Map.of("role", "assistant", "content", text));
+      Map<String, @Nullable Object> message = new LinkedHashMap<>();
+      message.put("role", "assistant");
+      message.put("content", text);
+      message.put("refusal", null);
+      json.put("message", message);
     } else {
       json.put("text", text);
     }
-    end(json, reason, logs);
+    end(json, index, reason, logs);
     return json;
   }
 
@@ -71,9 +80,10 @@ final class Reply {
     if (!request.chat()) {
       return choice(index, text, reason, logs);
     }
-    Map<String, Object> delta = new LinkedHashMap<>();
+    Map<String, @Nullable Object> delta = new LinkedHashMap<>();
     if (role != null) {
       delta.put("role", role);
+      delta.put("refusal", null);
     }
     if (reason == null || !text.isEmpty()) {
       delta.put("content", text);
@@ -81,20 +91,22 @@ final class Reply {
     Map<String, @Nullable Object> json = new LinkedHashMap<>();
     json.put("index", index);
     json.put("delta", delta);
-    end(json, reason, logs);
+    end(json, index, reason, logs);
     return json;
   }
 
   private void end(
       Map<String, @Nullable Object> json,
+      int index,
       @Nullable FinishReason reason,
       List<TokenLogProbabilities> logs) {
-    json.put("logprobs", request.logprobs() < 0 ? null : logprobs(logs));
+    json.put("logprobs", request.logprobs() < 0 ? null : logprobs(index, logs));
     json.put(
         "finish_reason", reason == null ? null : reason == FinishReason.LENGTH ? "length" : "stop");
   }
 
-  private Map<String, Object> logprobs(List<TokenLogProbabilities> logs) {
+  private Map<String, @Nullable Object> logprobs(int index, List<TokenLogProbabilities> logs) {
+    Map<String, @Nullable Object> json = new LinkedHashMap<>();
     if (request.chat()) {
       List<Map<String, Object>> content = new ArrayList<>();
       for (TokenLogProbabilities log : logs) {
@@ -102,19 +114,33 @@ final class Reply {
         token.put("top_logprobs", log.best().stream().map(this::token).toList());
         content.add(token);
       }
-      return Map.of("content", content);
+      json.put("content", content);
+      json.put("refusal", null);
+      return json;
     }
+    List<Integer> starts = new ArrayList<>();
     List<Map<String, Float>> best = new ArrayList<>();
     for (TokenLogProbabilities log : logs) {
       Map<String, Float> alternatives = new LinkedHashMap<>();
       log.best().forEach(other -> alternatives.putIfAbsent(text(other), other.value()));
       best.add(alternatives);
+      starts.add(offsets[index]);
+      offsets[index] += characters(log.chosen());
     }
-    Map<String, Object> json = new LinkedHashMap<>();
     json.put("tokens", logs.stream().map(log -> text(log.chosen())).toList());
     json.put("token_logprobs", logs.stream().map(log -> log.chosen().value()).toList());
     json.put("top_logprobs", best);
+    json.put("text_offset", starts);
     return json;
+  }
+
+  /** That begin in a token; one may be spread over several. */
+  private int characters(LogProbability log) {
+    int begun = 0;
+    for (byte b : tokenizer.bytes(log.id())) {
+      begun += (b & 0xc0) == 0x80 ? 0 : 1; // all but the following bytes of a character
+    }
+    return begun;
   }
 
   private Map<String, Object> token(LogProbability log) {
