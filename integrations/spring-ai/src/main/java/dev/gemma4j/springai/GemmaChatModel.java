@@ -9,8 +9,12 @@ import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Role;
 import dev.gemma4j.TokenStream;
 import dev.gemma4j.constraint.Constraints;
+import io.micrometer.observation.Observation;
+import io.micrometer.observation.ObservationRegistry;
+import io.micrometer.observation.contextpropagation.ObservationThreadLocalAccessor;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.springframework.ai.chat.messages.AssistantMessage;
 import org.springframework.ai.chat.messages.Message;
@@ -20,6 +24,10 @@ import org.springframework.ai.chat.metadata.DefaultUsage;
 import org.springframework.ai.chat.model.ChatModel;
 import org.springframework.ai.chat.model.ChatResponse;
 import org.springframework.ai.chat.model.Generation;
+import org.springframework.ai.chat.observation.ChatModelObservationContext;
+import org.springframework.ai.chat.observation.ChatModelObservationConvention;
+import org.springframework.ai.chat.observation.ChatModelObservationDocumentation;
+import org.springframework.ai.chat.observation.DefaultChatModelObservationConvention;
 import org.springframework.ai.chat.prompt.ChatOptions;
 import org.springframework.ai.chat.prompt.Prompt;
 import org.springframework.ai.content.MediaContent;
@@ -37,9 +45,14 @@ import reactor.core.scheduler.Schedulers;
  * with an {@link UnsupportedOperationException}.
  */
 public final class GemmaChatModel implements ChatModel {
+  private static final ChatModelObservationConvention CONVENTION =
+      new DefaultChatModelObservationConvention();
+
   private final Gemma gemma;
   private final GemmaChatOptions defaults;
   private final @Nullable LoraAdapter adapter;
+  private final ObservationRegistry registry;
+  private final @Nullable ChatModelObservationConvention convention;
 
   /**
    * A model.
@@ -49,13 +62,20 @@ public final class GemmaChatModel implements ChatModel {
    *     goes by, "gemma" unless set
    */
   public GemmaChatModel(Gemma gemma, ChatOptions defaults) {
-    this(gemma, named(defaults), null);
+    this(gemma, named(defaults), null, ObservationRegistry.NOOP, null);
   }
 
-  private GemmaChatModel(Gemma gemma, GemmaChatOptions defaults, @Nullable LoraAdapter adapter) {
+  private GemmaChatModel(
+      Gemma gemma,
+      GemmaChatOptions defaults,
+      @Nullable LoraAdapter adapter,
+      ObservationRegistry registry,
+      @Nullable ChatModelObservationConvention convention) {
     this.gemma = gemma;
     this.defaults = defaults;
     this.adapter = adapter;
+    this.registry = registry;
+    this.convention = convention;
   }
 
   private static GemmaChatOptions named(ChatOptions options) {
@@ -70,7 +90,18 @@ public final class GemmaChatModel implements ChatModel {
    *     it is used
    */
   public GemmaChatModel withAdapter(LoraAdapter value) {
-    return new GemmaChatModel(gemma, defaults, value);
+    return new GemmaChatModel(gemma, defaults, value, registry, convention);
+  }
+
+  /**
+   * The same, but each call and stream is observed, as {@link ChatModelObservationDocumentation}
+   * says: by whom, how long, how many tokens. A cancelled stream counts no tokens.
+   *
+   * @param value which names and tags; null for Spring AI's, or what the registry has
+   */
+  public GemmaChatModel withObservations(
+      ObservationRegistry observations, @Nullable ChatModelObservationConvention value) {
+    return new GemmaChatModel(gemma, defaults, adapter, observations, value);
   }
 
   @Override
@@ -80,44 +111,89 @@ public final class GemmaChatModel implements ChatModel {
 
   @Override
   public ChatResponse call(Prompt prompt) {
-    dev.gemma4j.Generation result =
-        gemma.generate(chat(prompt), options(merged(prompt.getOptions())));
-    return response(result.text(), result);
+    Exchange exchange = new Exchange(prompt);
+    return exchange.observation.observe(
+        () -> exchange.response(gemma.generate(exchange.chat, exchange.options)));
   }
 
   @Override
   public Flux<ChatResponse> stream(Prompt prompt) {
-    return Flux.<ChatResponse, TokenStream>generate(
-            () -> gemma.stream(chat(prompt), options(merged(prompt.getOptions()))),
-            GemmaChatModel::next,
-            TokenStream::close)
-        .subscribeOn(Schedulers.boundedElastic());
+    return Flux.deferContextual(
+        reactor -> {
+          Exchange exchange = new Exchange(prompt);
+          Observation observation = exchange.observation;
+          // Otherwise the parent is what the subscribing thread is in.
+          if (reactor.hasKey(ObservationThreadLocalAccessor.KEY)) {
+            observation.parentObservation(reactor.get(ObservationThreadLocalAccessor.KEY));
+          }
+          observation.start();
+          return Flux.<ChatResponse, TokenStream>generate(
+                  () -> gemma.stream(exchange.chat, exchange.options),
+                  exchange::next,
+                  TokenStream::close)
+              .subscribeOn(Schedulers.boundedElastic())
+              .doOnError(observation::error)
+              .doFinally(end -> observation.stop());
+        });
   }
 
-  private static TokenStream next(TokenStream stream, SynchronousSink<ChatResponse> sink) {
-    String text = "";
-    while (text.isEmpty() && stream.hasNext()) {
-      text = stream.next().text();
-    }
-    if (text.isEmpty()) {
-      sink.next(response("", stream.result()));
-      sink.complete();
-    } else {
-      sink.next(new ChatResponse(List.of(new Generation(new AssistantMessage(text)))));
-    }
-    return stream;
-  }
+  /** A prompt and what becomes of it. */
+  private final class Exchange {
+    private final String id = UUID.randomUUID().toString();
+    private final dev.gemma4j.Prompt chat;
+    private final GenerationOptions options;
+    private final ChatModelObservationContext context;
+    private final Observation observation;
 
-  private static ChatResponse response(String text, dev.gemma4j.Generation result) {
-    String reason =
-        result.finishReason() == FinishReason.EOS ? "STOP" : result.finishReason().name();
-    ChatGenerationMetadata end = ChatGenerationMetadata.builder().finishReason(reason).build();
-    ChatResponseMetadata usage =
-        ChatResponseMetadata.builder()
-            .usage(
-                new DefaultUsage(result.usage().promptTokens(), result.usage().generatedTokens()))
-            .build();
-    return new ChatResponse(List.of(new Generation(new AssistantMessage(text), end)), usage);
+    Exchange(Prompt prompt) {
+      GemmaChatOptions all = merged(prompt.getOptions());
+      chat = chat(prompt);
+      options = options(all);
+      context =
+          ChatModelObservationContext.builder()
+              .prompt(new Prompt(prompt.getInstructions(), all))
+              .provider("gemma4j")
+              .build();
+      observation =
+          ChatModelObservationDocumentation.CHAT_MODEL_OPERATION.observation(
+              convention, CONVENTION, () -> context, registry);
+    }
+
+    TokenStream next(TokenStream stream, SynchronousSink<ChatResponse> sink) {
+      String text = "";
+      while (text.isEmpty() && stream.hasNext()) {
+        text = stream.next().text();
+      }
+      if (text.isEmpty()) {
+        ChatResponse whole = response(stream.result());
+        Generation end = new Generation(new AssistantMessage(""), whole.getResult().getMetadata());
+        sink.next(new ChatResponse(List.of(end), whole.getMetadata()));
+        sink.complete();
+      } else {
+        Generation part = new Generation(new AssistantMessage(text));
+        sink.next(new ChatResponse(List.of(part), metadata().build()));
+      }
+      return stream;
+    }
+
+    /** The whole answer, which the observation gets too. */
+    ChatResponse response(dev.gemma4j.Generation result) {
+      String reason =
+          result.finishReason() == FinishReason.EOS ? "STOP" : result.finishReason().name();
+      Generation answer =
+          new Generation(
+              new AssistantMessage(result.text()),
+              ChatGenerationMetadata.builder().finishReason(reason).build());
+      DefaultUsage usage =
+          new DefaultUsage(result.usage().promptTokens(), result.usage().generatedTokens());
+      ChatResponse response = new ChatResponse(List.of(answer), metadata().usage(usage).build());
+      context.setResponse(response);
+      return response;
+    }
+
+    private ChatResponseMetadata.Builder metadata() {
+      return ChatResponseMetadata.builder().id(id).model(defaults.getModel());
+    }
   }
 
   private static dev.gemma4j.Prompt chat(Prompt prompt) {

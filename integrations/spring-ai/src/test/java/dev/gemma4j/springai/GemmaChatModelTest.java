@@ -10,9 +10,17 @@ import dev.gemma4j.LoadOptions;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Role;
 import dev.gemma4j.examples.DemoModel;
+import io.micrometer.common.KeyValue;
+import io.micrometer.observation.Observation;
+import io.micrometer.observation.ObservationHandler;
+import io.micrometer.observation.ObservationRegistry;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.List;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -24,8 +32,10 @@ import org.springframework.ai.chat.client.ChatClient;
 import org.springframework.ai.chat.messages.AssistantMessage;
 import org.springframework.ai.chat.messages.ToolResponseMessage;
 import org.springframework.ai.chat.messages.UserMessage;
+import org.springframework.ai.chat.metadata.ChatResponseMetadata;
 import org.springframework.ai.chat.model.ChatModel;
 import org.springframework.ai.chat.model.ChatResponse;
+import org.springframework.ai.chat.observation.ChatModelObservationContext;
 import org.springframework.ai.chat.prompt.ChatOptions;
 import org.springframework.ai.chat.prompt.Prompt;
 import org.springframework.ai.model.tool.ToolCallingChatOptions;
@@ -260,5 +270,77 @@ class GemmaChatModelTest {
   private static int promptTokens(AssistantMessage answer) {
     Prompt prompt = new Prompt(new UserMessage("Hi"), answer, new UserMessage("Who are you?"));
     return new GemmaChatModel(demo, GREEDY).call(prompt).getMetadata().getUsage().getPromptTokens();
+  }
+
+  @Test
+  void callsAndStreamsAreObserved() throws Exception {
+    // A stream's observation stops after its subscriber has heard of the end.
+    BlockingQueue<ChatModelObservationContext> seen = new LinkedBlockingQueue<>();
+    ObservationRegistry registry = registry(seen);
+    GemmaChatModel model = new GemmaChatModel(demo, GREEDY).withObservations(registry, null);
+    ChatClient client = ChatClient.builder(model, registry, null, null).build();
+    ChatResponse response = client.prompt("Who are you?").call().chatResponse();
+    assertThat(response.getMetadata().getId()).isNotEmpty();
+    assertThat(response.getMetadata().getModel()).isEqualTo("gemma");
+    assertObserved(next(seen), response.getMetadata());
+
+    List<ChatResponse> parts =
+        client.prompt("Who are you?").stream().chatResponse().collectList().block();
+    assertThat(parts.stream().map(part -> part.getMetadata().getId()).distinct()).hasSize(1);
+    ChatModelObservationContext streamed = next(seen);
+    assertObserved(streamed, parts.getLast().getMetadata());
+    assertThat(streamed.getResponse().getResult()).isEqualTo(response.getResult());
+
+    assertThatThrownBy(() -> model.call("king ".repeat(9000))).isSameAs(next(seen).getError());
+    assertThatThrownBy(() -> model.stream("king ".repeat(9000)).blockLast())
+        .isSameAs(next(seen).getError());
+    model.stream(new Prompt("Hi")).take(2).blockLast();
+    assertThat(next(seen).getResponse()).as("of what was cancelled").isNull();
+    assertThat(model.withObservations(ObservationRegistry.NOOP, null).call("Hi")).isNotEmpty();
+    assertThat(seen).isEmpty();
+  }
+
+  private static ChatModelObservationContext next(BlockingQueue<ChatModelObservationContext> seen)
+      throws InterruptedException {
+    ChatModelObservationContext context = seen.poll(30, TimeUnit.SECONDS);
+    assertThat(context).isNotNull();
+    return context;
+  }
+
+  private static ObservationRegistry registry(Collection<ChatModelObservationContext> stopped) {
+    ObservationRegistry registry = ObservationRegistry.create();
+    registry
+        .observationConfig()
+        .observationHandler(
+            new ObservationHandler<ChatModelObservationContext>() {
+              @Override
+              public void onStop(ChatModelObservationContext context) {
+                stopped.add(context);
+              }
+
+              @Override
+              public boolean supportsContext(Observation.Context context) {
+                return context instanceof ChatModelObservationContext;
+              }
+            });
+    return registry;
+  }
+
+  private static void assertObserved(
+      ChatModelObservationContext context, ChatResponseMetadata metadata) {
+    assertThat(context.getName()).isEqualTo("gen_ai.client.operation");
+    assertThat(context.getParentObservation()).as("of the client").isNotNull();
+    assertThat(context.getAllKeyValues())
+        .contains(
+            KeyValue.of("gen_ai.operation.name", "chat"),
+            KeyValue.of("gen_ai.system", "gemma4j"),
+            KeyValue.of("gen_ai.request.model", "gemma"),
+            KeyValue.of("gen_ai.response.model", "gemma"),
+            KeyValue.of("gen_ai.response.id", metadata.getId()),
+            KeyValue.of("gen_ai.request.temperature", "0.0"),
+            KeyValue.of("gen_ai.response.finish_reasons", "[\"LENGTH\"]"),
+            KeyValue.of(
+                "gen_ai.usage.input_tokens", metadata.getUsage().getPromptTokens().toString()),
+            KeyValue.of("gen_ai.usage.output_tokens", "20"));
   }
 }
