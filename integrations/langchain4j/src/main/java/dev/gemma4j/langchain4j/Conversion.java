@@ -20,14 +20,18 @@ import dev.langchain4j.exception.InvalidRequestException;
 import dev.langchain4j.exception.UnsupportedFeatureException;
 import dev.langchain4j.internal.JsonSchemaElementUtils;
 import dev.langchain4j.model.chat.request.ChatRequest;
+import dev.langchain4j.model.chat.request.ChatRequestParameters;
 import dev.langchain4j.model.chat.request.ResponseFormat;
 import dev.langchain4j.model.chat.request.ResponseFormatType;
+import dev.langchain4j.model.chat.request.ToolChoice;
 import dev.langchain4j.model.chat.request.json.JsonSchema;
 import dev.langchain4j.model.chat.response.ChatResponse;
 import dev.langchain4j.model.output.FinishReason;
 import dev.langchain4j.model.output.TokenUsage;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.UUID;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /** LangChain4j's requests in Gemma's terms, and Gemma's results in LangChain4j's. */
@@ -43,8 +47,8 @@ final class Conversion {
           switch (message) {
             case SystemMessage system -> new dev.gemma4j.ChatMessage(Role.SYSTEM, system.text());
             case UserMessage user -> new dev.gemma4j.ChatMessage(Role.USER, text(user));
-            case AiMessage ai when !ai.hasToolExecutionRequests() && ai.text() != null ->
-                new dev.gemma4j.ChatMessage(Role.MODEL, ai.text());
+            case AiMessage ai when !ai.hasToolExecutionRequests() ->
+                new dev.gemma4j.ChatMessage(Role.MODEL, ai.text() == null ? "" : ai.text());
             default -> throw new UnsupportedFeatureException("Gemma 1 has no tools: " + message);
           });
     }
@@ -62,44 +66,41 @@ final class Conversion {
     return String.join("\n", texts);
   }
 
-  static GenerationOptions options(ChatRequest request, @Nullable LoraAdapter adapter) {
-    if (request.modelName() != null) {
+  /** A model's defaults, with a name for the model. */
+  static GemmaChatRequestParameters defaults(ChatRequestParameters parameters) {
+    return GemmaChatRequestParameters.builder().modelName("gemma").overrideWith(parameters).build();
+  }
+
+  static GenerationOptions options(
+      ChatRequest request, GemmaChatRequestParameters defaults, @Nullable LoraAdapter adapter) {
+    GemmaChatRequestParameters all = defaults.overrideWith(request.parameters());
+    if (!all.modelName().equals(defaults.modelName())) {
       throw new UnsupportedFeatureException(
-          "modelName: the model is the Gemma that was given, not " + request.modelName());
+          "modelName: the model is " + defaults.modelName() + ", not " + all.modelName());
     }
-    if (request.toolSpecifications() != null && !request.toolSpecifications().isEmpty()) {
+    if (all.toolChoice() == ToolChoice.REQUIRED || !all.toolSpecifications().isEmpty()) {
       throw new UnsupportedFeatureException("Gemma 1 has no tools");
     }
     GenerationOptions.Builder builder = GenerationOptions.builder();
-    if (adapter != null) {
-      builder.adapter(adapter);
-    }
-    if (request.temperature() != null) {
-      builder.temperature(request.temperature().floatValue());
-    }
-    if (request.topP() != null) {
-      builder.topP(request.topP().floatValue());
-    }
-    if (request.topK() != null) {
-      builder.topK(request.topK());
-    }
-    if (request.maxOutputTokens() != null) {
-      builder.maxTokens(request.maxOutputTokens());
-    }
-    if (request.frequencyPenalty() != null) {
-      builder.frequencyPenalty(request.frequencyPenalty().floatValue());
-    }
-    if (request.presencePenalty() != null) {
-      builder.presencePenalty(request.presencePenalty().floatValue());
-    }
-    if (request.stopSequences() != null) {
-      builder.stop(request.stopSequences().toArray(String[]::new));
-    }
-    Constraint constraint = constraint(request.responseFormat());
-    if (constraint != null) {
-      builder.constraint(constraint);
-    }
+    ifSaid(adapter, builder::adapter);
+    ifSaid(all.temperature(), value -> builder.temperature(value.floatValue()));
+    ifSaid(all.topP(), value -> builder.topP(value.floatValue()));
+    ifSaid(all.topK(), builder::topK);
+    ifSaid(all.minP(), value -> builder.minP(value.floatValue()));
+    ifSaid(all.maxOutputTokens(), builder::maxTokens);
+    ifSaid(all.repetitionPenalty(), value -> builder.repetitionPenalty(value.floatValue()));
+    ifSaid(all.frequencyPenalty(), value -> builder.frequencyPenalty(value.floatValue()));
+    ifSaid(all.presencePenalty(), value -> builder.presencePenalty(value.floatValue()));
+    ifSaid(all.stopSequences(), value -> builder.stop(value.toArray(String[]::new)));
+    ifSaid(all.seed(), builder::seed);
+    ifSaid(constraint(all.responseFormat()), builder::constraint);
     return builder.build();
+  }
+
+  private static <T> void ifSaid(@Nullable T value, Consumer<T> setter) {
+    if (value != null) {
+      setter.accept(value);
+    }
   }
 
   private static @Nullable Constraint constraint(@Nullable ResponseFormat format) {
@@ -118,8 +119,10 @@ final class Conversion {
     }
   }
 
-  static ChatResponse response(Generation generation) {
+  static ChatResponse response(Generation generation, GemmaChatRequestParameters defaults) {
     return ChatResponse.builder()
+        .id(UUID.randomUUID().toString())
+        .modelName(defaults.modelName())
         .aiMessage(AiMessage.from(generation.text()))
         .tokenUsage(
             new TokenUsage(generation.usage().promptTokens(), generation.usage().generatedTokens()))

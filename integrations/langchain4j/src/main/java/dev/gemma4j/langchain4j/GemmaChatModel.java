@@ -17,14 +17,15 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A Gemma as LangChain4j's {@link ChatModel}. Safe for any number of threads; an interrupt ends an
- * answer early. A JSON schema as response format is enforced. Tools, images and a model name throw
- * an {@link UnsupportedFeatureException}; what the model cannot take otherwise, such as a chat
- * longer than its context, an {@link InvalidRequestException}. System messages go in front of the
- * user turn that follows them, for Gemma has no system turn.
+ * answer early. A JSON schema as response format is enforced. Of parameters of another class than
+ * {@link GemmaChatRequestParameters} counts what all classes have. Tools, images and the name of
+ * another model throw an {@link UnsupportedFeatureException}; what the model cannot take otherwise,
+ * such as a chat longer than its context, an {@link InvalidRequestException}. System messages go in
+ * front of the user turn that follows them, for Gemma has no system turn.
  */
 public final class GemmaChatModel implements ChatModel {
   private final Gemma gemma;
-  private final ChatRequestParameters defaults;
+  private final GemmaChatRequestParameters defaults;
   private final List<ChatModelListener> listeners;
   private final @Nullable LoraAdapter adapter;
 
@@ -37,17 +38,18 @@ public final class GemmaChatModel implements ChatModel {
    * A model.
    *
    * @param gemma stays the caller's to close
-   * @param defaults for what a request does not say
+   * @param defaults for what a request does not say; their model name is what this model goes by,
+   *     "gemma" unless set
    * @param listeners hear of each request, response and error
    */
   public GemmaChatModel(
       Gemma gemma, ChatRequestParameters defaults, List<ChatModelListener> listeners) {
-    this(gemma, defaults, listeners, null);
+    this(gemma, Conversion.defaults(defaults), listeners, null);
   }
 
   private GemmaChatModel(
       Gemma gemma,
-      ChatRequestParameters defaults,
+      GemmaChatRequestParameters defaults,
       List<ChatModelListener> listeners,
       @Nullable LoraAdapter adapter) {
     this.gemma = gemma;
@@ -70,7 +72,9 @@ public final class GemmaChatModel implements ChatModel {
   public ChatResponse doChat(ChatRequest request) {
     try {
       return Conversion.response(
-          gemma.generate(Conversion.prompt(request), Conversion.options(request, adapter)));
+          gemma.generate(
+              Conversion.prompt(request), Conversion.options(request, defaults, adapter)),
+          defaults);
     } catch (RuntimeException e) {
       throw Conversion.exception(e);
     }

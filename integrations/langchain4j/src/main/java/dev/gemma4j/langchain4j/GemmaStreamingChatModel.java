@@ -1,9 +1,7 @@
 package dev.gemma4j.langchain4j;
 
 import dev.gemma4j.Gemma;
-import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.LoraAdapter;
-import dev.gemma4j.Prompt;
 import dev.gemma4j.Token;
 import dev.gemma4j.TokenStream;
 import dev.langchain4j.internal.InternalStreamingChatResponseHandlerUtils;
@@ -21,12 +19,13 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A Gemma as LangChain4j's {@link StreamingChatModel}; it understands and refuses what {@link
- * GemmaChatModel} does. The handler is called on a virtual thread of its own for each request. Its
- * {@link StreamingHandle} cancels the generation at once, after which the handler hears no more.
+ * GemmaChatModel} does. The handler is called on a virtual thread of its own for each request, and
+ * hears of refusals too. Its {@link StreamingHandle} cancels the generation at once, after which
+ * the handler hears no more.
  */
 public final class GemmaStreamingChatModel implements StreamingChatModel {
   private final Gemma gemma;
-  private final ChatRequestParameters defaults;
+  private final GemmaChatRequestParameters defaults;
   private final List<ChatModelListener> listeners;
   private final @Nullable LoraAdapter adapter;
 
@@ -39,17 +38,18 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
    * A model.
    *
    * @param gemma stays the caller's to close
-   * @param defaults for what a request does not say
+   * @param defaults for what a request does not say; their model name is what this model goes by,
+   *     "gemma" unless set
    * @param listeners hear of each request, response and error
    */
   public GemmaStreamingChatModel(
       Gemma gemma, ChatRequestParameters defaults, List<ChatModelListener> listeners) {
-    this(gemma, defaults, listeners, null);
+    this(gemma, Conversion.defaults(defaults), listeners, null);
   }
 
   private GemmaStreamingChatModel(
       Gemma gemma,
-      ChatRequestParameters defaults,
+      GemmaChatRequestParameters defaults,
       List<ChatModelListener> listeners,
       @Nullable LoraAdapter adapter) {
     this.gemma = gemma;
@@ -70,19 +70,12 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
 
   @Override
   public void doChat(ChatRequest request, StreamingChatResponseHandler handler) {
-    Prompt prompt;
-    GenerationOptions options;
-    try {
-      prompt = Conversion.prompt(request);
-      options = Conversion.options(request, adapter);
-    } catch (RuntimeException e) {
-      throw Conversion.exception(e);
-    }
-    Thread.ofVirtual().name("gemma-stream").start(() -> run(prompt, options, handler));
+    Thread.ofVirtual().name("gemma-stream").start(() -> run(request, handler));
   }
 
-  private void run(Prompt prompt, GenerationOptions options, StreamingChatResponseHandler handler) {
-    try (TokenStream stream = gemma.stream(prompt, options)) {
+  private void run(ChatRequest request, StreamingChatResponseHandler handler) {
+    try (TokenStream stream =
+        gemma.stream(Conversion.prompt(request), Conversion.options(request, defaults, adapter))) {
       Handle handle = new Handle(stream);
       while (stream.hasNext()) {
         Token token = stream.next();
@@ -92,10 +85,12 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
         }
       }
       if (!handle.isCancelled()) {
-        handler.onCompleteResponse(Conversion.response(stream.result()));
+        handler.onCompleteResponse(Conversion.response(stream.result(), defaults));
       }
     } catch (RuntimeException e) {
       handler.onError(Conversion.exception(e));
+    } catch (Error e) { // of the handler too: nobody else would hear that the stream has ended
+      handler.onError(e);
     }
   }
 

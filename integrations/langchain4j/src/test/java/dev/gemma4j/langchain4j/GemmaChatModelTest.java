@@ -11,11 +11,13 @@ import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
 import dev.gemma4j.examples.DemoModel;
 import dev.langchain4j.agent.tool.ToolSpecification;
+import dev.langchain4j.data.message.AiMessage;
 import dev.langchain4j.data.message.ImageContent;
 import dev.langchain4j.data.message.SystemMessage;
 import dev.langchain4j.data.message.UserMessage;
 import dev.langchain4j.exception.InvalidRequestException;
 import dev.langchain4j.exception.UnsupportedFeatureException;
+import dev.langchain4j.model.chat.listener.ChatModelErrorContext;
 import dev.langchain4j.model.chat.listener.ChatModelListener;
 import dev.langchain4j.model.chat.listener.ChatModelResponseContext;
 import dev.langchain4j.model.chat.request.ChatRequest;
@@ -31,6 +33,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -92,6 +96,8 @@ class GemmaChatModelTest {
     assertThat(response.finishReason()).isEqualTo(FinishReason.LENGTH);
     assertThat(response.tokenUsage().outputTokenCount()).isEqualTo(20);
     assertThat(response.tokenUsage().inputTokenCount()).isGreaterThan(5);
+    assertThat(response.id()).isNotEmpty();
+    assertThat(response.modelName()).isEqualTo("gemma");
     assertThat(heard).containsExactly(response);
   }
 
@@ -109,6 +115,67 @@ class GemmaChatModelTest {
     ChatResponse response = model().chat(request(stop));
     assertThat(response.finishReason()).isEqualTo(FinishReason.STOP);
     assertThat(response.aiMessage().text()).doesNotContain("e");
+  }
+
+  @Test
+  void whatGemmaHasBesidesCounts() {
+    GenerationOptions.Builder same = GenerationOptions.builder().temperature(1.5f).maxTokens(20);
+    Prompt prompt = Prompt.chat(List.of(new dev.gemma4j.ChatMessage(Role.USER, "Who are you?")));
+    String drawn = gemma.generate(prompt, same.seed(7).build()).text();
+    assertThat(gemma.generate(prompt, same.seed(8).build()).text()).isNotEqualTo(drawn);
+    ChatRequestParameters warm =
+        ChatRequestParameters.builder().temperature(1.5).maxOutputTokens(20).build();
+    GemmaChatModel model = new GemmaChatModel(gemma, warm, List.of());
+    GemmaChatRequestParameters seeded = GemmaChatRequestParameters.builder().seed(7L).build();
+    assertThat(answer(model, seeded)).isEqualTo(drawn);
+    assertThat(answer(new GemmaChatModel(gemma, seeded, List.of()), warm))
+        .as("of the defaults")
+        .isEqualTo(drawn);
+    String narrow =
+        gemma.generate(prompt, same.seed(7).minP(0.5f).repetitionPenalty(1.5f).build()).text();
+    assertThat(narrow).isNotEqualTo(drawn);
+    ChatRequestParameters all =
+        GemmaChatRequestParameters.builder().seed(7L).minP(0.5).repetitionPenalty(1.5).build();
+    assertThat(answer(model, all)).isEqualTo(narrow);
+    assertThat(all.defaultedBy(warm)).isEqualTo(seeded.overrideWith(warm).overrideWith(all));
+    assertThat(seeded).isNotEqualTo(all).isEqualTo(seeded.overrideWith(NOTHING));
+  }
+
+  private static final ChatRequestParameters NOTHING = GemmaChatRequestParameters.builder().build();
+
+  private static String answer(GemmaChatModel model, ChatRequestParameters parameters) {
+    return model
+        .chat(
+            ChatRequest.builder()
+                .messages(UserMessage.from("Who are you?"))
+                .parameters(parameters)
+                .build())
+        .aiMessage()
+        .text();
+  }
+
+  @Test
+  void theNameOfTheDefaultsIsTheModels() {
+    ChatRequestParameters tales =
+        ChatRequestParameters.builder().modelName("tales").maxOutputTokens(3).build();
+    GemmaChatModel model = new GemmaChatModel(gemma, tales, List.of());
+    assertThat(model.chat(request(tales)).modelName()).isEqualTo("tales");
+    assertThatThrownBy(
+            () -> model.chat(request(ChatRequestParameters.builder().modelName("gpt-4").build())))
+        .isInstanceOf(UnsupportedFeatureException.class)
+        .hasMessageContaining("the model is tales, not gpt-4");
+  }
+
+  @Test
+  void aMessageWithoutTextIsEmpty() {
+    assertThat(inputTokens(AiMessage.builder().build())).isEqualTo(inputTokens(AiMessage.from("")));
+  }
+
+  private static int inputTokens(AiMessage answer) {
+    return model()
+        .chat(UserMessage.from("Hi"), answer, UserMessage.from("Who are you?"))
+        .tokenUsage()
+        .inputTokenCount();
   }
 
   record Person(String name, boolean good) {}
@@ -204,6 +271,53 @@ class GemmaChatModelTest {
         .chat(request(ChatRequestParameters.builder().build()), two);
     assertThat(two.end.completeOnTimeout(null, 1, TimeUnit.SECONDS).join()).isNull();
     assertThat(two.pieces).hasSize(2);
+  }
+
+  @Test
+  void anErrorOfTheHandlerEndsTheStream() throws Exception {
+    AssertionError error = new AssertionError("boom");
+    List<Object> heard = new CopyOnWriteArrayList<>();
+    CountDownLatch end = new CountDownLatch(1);
+    new GemmaStreamingChatModel(gemma, GREEDY, List.of())
+        .chat(
+            "Who are you?",
+            new StreamingChatResponseHandler() {
+              @Override
+              public void onPartialResponse(String text) {
+                heard.add(text);
+                throw error;
+              }
+
+              @Override
+              public void onCompleteResponse(ChatResponse response) {
+                heard.add(response);
+              }
+
+              @Override
+              public void onError(Throwable e) {
+                heard.add(e);
+                end.countDown();
+              }
+            });
+    assertThat(end.await(30, TimeUnit.SECONDS)).isTrue();
+    assertThat(heard).hasSize(2).last().isSameAs(error);
+  }
+
+  @Test
+  void listenersHearOfRefusedStreams() {
+    List<Throwable> heard = new CopyOnWriteArrayList<>();
+    ChatModelListener listener =
+        new ChatModelListener() {
+          @Override
+          public void onError(ChatModelErrorContext context) {
+            heard.add(context.error());
+          }
+        };
+    Collector refused = new Collector(-1);
+    new GemmaStreamingChatModel(gemma, GREEDY, List.of(listener))
+        .chat(request(ChatRequestParameters.builder().modelName("gpt-4").build()), refused);
+    assertThatThrownBy(refused.end::join).hasCauseInstanceOf(UnsupportedFeatureException.class);
+    assertThat(heard).hasSize(1);
   }
 
   private static final Path CORE = Path.of("../../gemma-core/src/test/resources/dev/gemma4j");

@@ -1,25 +1,27 @@
 package dev.gemma4j.springai;
 
 import dev.gemma4j.Gemma;
-import dev.gemma4j.LoadOptions;
+import io.micrometer.observation.ObservationRegistry;
 import java.io.IOException;
 import java.nio.file.Path;
 import org.springframework.ai.chat.model.ChatModel;
-import org.springframework.ai.chat.prompt.ChatOptions;
+import org.springframework.ai.chat.observation.ChatModelObservationConvention;
+import org.springframework.ai.model.SpringAIModelProperties;
+import org.springframework.beans.factory.ObjectProvider;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
+import org.springframework.boot.context.properties.EnableConfigurationProperties;
 import org.springframework.context.annotation.Bean;
-import org.springframework.core.env.Environment;
 
 /**
  * A {@link Gemma} and its {@link ChatModel} when {@code gemma.model}, the path of a checkpoint, is
- * set. {@code gemma.threads}, {@code gemma.context-length}, {@code gemma.temperature}, {@code
- * gemma.max-tokens} and {@code gemma.adapter}, the directory of a LoRA adapter for the chat model,
- * say more. The context closes the model.
+ * set; other properties that begin with {@code gemma} say more. {@code spring.ai.model.chat}, where
+ * it chooses among several providers, must say {@code gemma}. The context closes the model.
  */
 @AutoConfiguration
 @ConditionalOnProperty("gemma.model")
+@EnableConfigurationProperties(GemmaProperties.class)
 public class GemmaAutoConfiguration {
   /** For Spring. */
   public GemmaAutoConfiguration() {}
@@ -27,30 +29,28 @@ public class GemmaAutoConfiguration {
   /** The model that {@code gemma.model} names. */
   @Bean(destroyMethod = "close")
   @ConditionalOnMissingBean
-  public Gemma gemma(Environment environment) throws IOException {
-    LoadOptions options = LoadOptions.defaults();
-    Integer threads = environment.getProperty("gemma.threads", Integer.class);
-    if (threads != null) {
-      options = options.withThreads(threads);
-    }
-    options =
-        options.withContextLength(
-            environment.getProperty("gemma.context-length", Integer.class, 0));
-    return Gemma.load(Path.of(environment.getRequiredProperty("gemma.model")), options);
+  Gemma gemma(GemmaProperties properties) throws IOException {
+    return Gemma.load(Path.of(properties.model()), properties.loadOptions());
   }
 
   /** Its chat model. */
   @Bean
   @ConditionalOnMissingBean(ChatModel.class)
-  public GemmaChatModel gemmaChatModel(Gemma gemma, Environment environment) throws IOException {
+  @ConditionalOnProperty(
+      name = SpringAIModelProperties.CHAT_MODEL,
+      havingValue = "gemma",
+      matchIfMissing = true)
+  GemmaChatModel gemmaChatModel(
+      Gemma gemma,
+      GemmaProperties properties,
+      ObjectProvider<ObservationRegistry> registry,
+      ObjectProvider<ChatModelObservationConvention> convention)
+      throws IOException {
     GemmaChatModel model =
-        new GemmaChatModel(
-            gemma,
-            ChatOptions.builder()
-                .temperature(environment.getProperty("gemma.temperature", Double.class))
-                .maxTokens(environment.getProperty("gemma.max-tokens", Integer.class))
-                .build());
-    String adapter = environment.getProperty("gemma.adapter");
+        new GemmaChatModel(gemma, properties.chatOptions())
+            .withObservations(
+                registry.getIfUnique(() -> ObservationRegistry.NOOP), convention.getIfUnique());
+    String adapter = properties.adapter();
     return adapter == null ? model : model.withAdapter(gemma.loadAdapter(Path.of(adapter)));
   }
 }
