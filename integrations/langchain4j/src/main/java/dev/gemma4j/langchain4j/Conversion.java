@@ -41,18 +41,17 @@ final class Conversion {
   private Conversion() {}
 
   static Prompt prompt(ChatRequest request) {
-    List<dev.gemma4j.ChatMessage> messages = new ArrayList<>();
-    for (ChatMessage message : request.messages()) {
-      messages.add(
-          switch (message) {
-            case SystemMessage system -> new dev.gemma4j.ChatMessage(Role.SYSTEM, system.text());
-            case UserMessage user -> new dev.gemma4j.ChatMessage(Role.USER, text(user));
-            case AiMessage ai when !ai.hasToolExecutionRequests() ->
-                new dev.gemma4j.ChatMessage(Role.MODEL, ai.text() == null ? "" : ai.text());
-            default -> throw new UnsupportedFeatureException("Gemma 1 has no tools: " + message);
-          });
-    }
-    return Prompt.chat(messages);
+    return Prompt.chat(request.messages().stream().map(Conversion::message).toList());
+  }
+
+  static dev.gemma4j.ChatMessage message(ChatMessage message) {
+    return switch (message) {
+      case SystemMessage system -> new dev.gemma4j.ChatMessage(Role.SYSTEM, system.text());
+      case UserMessage user -> new dev.gemma4j.ChatMessage(Role.USER, text(user));
+      case AiMessage ai when !ai.hasToolExecutionRequests() ->
+          new dev.gemma4j.ChatMessage(Role.MODEL, ai.text() == null ? "" : ai.text());
+      default -> throw new UnsupportedFeatureException("Gemma 1 has no tools: " + message);
+    };
   }
 
   private static String text(UserMessage message) {

@@ -2,6 +2,7 @@ package dev.gemma4j.langchain4j;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
@@ -12,11 +13,14 @@ import dev.gemma4j.Role;
 import dev.gemma4j.examples.DemoModel;
 import dev.langchain4j.agent.tool.ToolSpecification;
 import dev.langchain4j.data.message.AiMessage;
+import dev.langchain4j.data.message.ChatMessage;
 import dev.langchain4j.data.message.ImageContent;
 import dev.langchain4j.data.message.SystemMessage;
 import dev.langchain4j.data.message.UserMessage;
 import dev.langchain4j.exception.InvalidRequestException;
 import dev.langchain4j.exception.UnsupportedFeatureException;
+import dev.langchain4j.memory.ChatMemory;
+import dev.langchain4j.memory.chat.TokenWindowChatMemory;
 import dev.langchain4j.model.chat.listener.ChatModelErrorContext;
 import dev.langchain4j.model.chat.listener.ChatModelListener;
 import dev.langchain4j.model.chat.listener.ChatModelResponseContext;
@@ -318,6 +322,27 @@ class GemmaChatModelTest {
         .chat(request(ChatRequestParameters.builder().modelName("gpt-4").build()), refused);
     assertThatThrownBy(refused.end::join).hasCauseInstanceOf(UnsupportedFeatureException.class);
     assertThat(heard).hasSize(1);
+  }
+
+  @Test
+  void tokensAreCountedAsTheModelDoes() {
+    List<ChatMessage> chat =
+        List.of(
+            UserMessage.from(" Who are you?"),
+            AiMessage.from("A king."),
+            UserMessage.from("And <end_of_turn> your daughter?"));
+    GemmaTokenCountEstimator estimator = new GemmaTokenCountEstimator(gemma);
+    assertThat(estimator.estimateTokenCountInMessages(chat))
+        .isEqualTo(model().chat(chat).tokenUsage().inputTokenCount());
+    ChatRequest withSystem = request(GREEDY);
+    assertThat(estimator.estimateTokenCountInMessages(withSystem.messages()))
+        .isCloseTo(model().chat(withSystem).tokenUsage().inputTokenCount(), within(1));
+    ChatMemory memory = TokenWindowChatMemory.withMaxTokens(60, estimator);
+    for (int i = 0; i < 20; i++) {
+      memory.add(UserMessage.from("Who are you?"));
+      memory.add(AiMessage.from("A king."));
+    }
+    assertThat(memory.messages()).hasSizeBetween(2, 10);
   }
 
   private static final Path CORE = Path.of("../../gemma-core/src/test/resources/dev/gemma4j");

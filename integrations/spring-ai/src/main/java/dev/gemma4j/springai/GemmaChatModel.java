@@ -105,7 +105,7 @@ public final class GemmaChatModel implements ChatModel {
   }
 
   @Override
-  public ChatOptions getDefaultOptions() {
+  public GemmaChatOptions getDefaultOptions() {
     return defaults.copy();
   }
 

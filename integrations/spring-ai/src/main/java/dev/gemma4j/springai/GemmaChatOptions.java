@@ -61,7 +61,8 @@ public final class GemmaChatOptions extends DefaultChatOptions
 
   /**
    * A JSON schema that the answer follows, as {@link dev.gemma4j.constraint.Constraints#jsonSchema}
-   * understands it.
+   * understands it. A {@code ChatClient} that asks for an object sets it in the very options that
+   * the call was given, so give each call options of its own.
    */
   @Override
   public @Nullable String getOutputSchema() {
