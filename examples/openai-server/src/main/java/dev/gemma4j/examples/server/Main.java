@@ -161,6 +161,8 @@ final class Main implements Callable<Integer> {
     // Else small events wait for acknowledgements.
     System.setProperty("sun.net.httpserver.nodelay", "true");
     System.setProperty("sun.net.httpserver.maxReqTime", Integer.toString(readTimeout));
+    // For answers that --timeout knows nothing of, as the page, and that a client does not read.
+    System.setProperty("sun.net.httpserver.maxRspTime", Long.toString(timeout + 5L));
     System.setProperty("jdk.httpserver.maxConnections", Integer.toString(maxConnections));
     // What is read of a body that is refused. A client that still sends when the connection
     // closes does not see the answer.

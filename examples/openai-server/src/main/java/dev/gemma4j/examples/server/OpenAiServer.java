@@ -36,8 +36,8 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -67,8 +67,8 @@ final class OpenAiServer implements AutoCloseable {
   private final Access access;
   private final HttpServer http;
   private final ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
-  private final ScheduledExecutorService clock =
-      Executors.newSingleThreadScheduledExecutor(Thread.ofPlatform().daemon().factory());
+  private final ScheduledThreadPoolExecutor clock =
+      new ScheduledThreadPoolExecutor(1, Thread.ofPlatform().daemon().factory());
   private final Semaphore permits;
   private final Set<Running> running = ConcurrentHashMap.newKeySet();
   private final PrometheusMeterRegistry metrics =
@@ -90,6 +90,7 @@ final class OpenAiServer implements AutoCloseable {
     this.active = java.util.Objects.requireNonNull(gauge);
     this.http = HttpServer.create(new InetSocketAddress(options.host(), options.port()), 0);
     http.setExecutor(threads);
+    clock.setRemoveOnCancelPolicy(true); // else it keeps each request until its time is up
   }
 
   /**

@@ -107,7 +107,13 @@ class MainTest {
   @Test
   void clientsThatAreSlowOrManyOrSendTooMuch() throws Exception {
     Process process =
-        server("--port=0", "--read-timeout=2", "--max-connections=8", "--max-body=1000").start();
+        server(
+                "--port=0",
+                "--read-timeout=2",
+                "--timeout=1",
+                "--max-connections=8",
+                "--max-body=1000")
+            .start();
     try (BufferedReader told = process.inputReader()) {
       String line = "";
       while (!line.startsWith("Serving ")) {
@@ -119,6 +125,7 @@ class MainTest {
       assertThat(closes(uri, head)).isTrue();
       String json = "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
       assertThat(closes(uri, head + json)).isTrue();
+      assertThatThrownBy(() -> askAndNeverRead(uri)).isInstanceOf(SocketException.class);
       HttpRequest large =
           HttpRequest.newBuilder(uri.resolve("/v1/completions"))
               .header("Content-Type", "application/json")
@@ -139,6 +146,15 @@ class MainTest {
     } finally {
       process.destroy();
       process.waitFor();
+    }
+  }
+
+  private static void askAndNeverRead(URI uri) throws IOException {
+    byte[] request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".getBytes(StandardCharsets.UTF_8);
+    try (Socket client = new Socket(uri.getHost(), uri.getPort())) {
+      while (true) {
+        client.getOutputStream().write(request); // waits when all buffers are full
+      }
     }
   }
 
