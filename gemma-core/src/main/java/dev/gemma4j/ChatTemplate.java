@@ -13,6 +13,13 @@ final class ChatTemplate {
   private ChatTemplate() {}
 
   static int[] promptIds(Prompt prompt, GenerationOptions options, Tokenizer tokenizer) {
+    boolean begins =
+        prompt instanceof Prompt.Turns || prompt instanceof Prompt.Text && options.bos();
+    if (begins && tokenizer.bosId() < 0) {
+      throw new IllegalArgumentException(
+          "this model's tokenizer has no beginning-of-text token, as a GGUF file without"
+              + " tokenizer.ggml.bos_token_id; texts may do without: see GenerationOptions.bos");
+    }
     return switch (prompt) {
       case Prompt.Ids ids -> ids.ids();
       case Prompt.Text text -> {

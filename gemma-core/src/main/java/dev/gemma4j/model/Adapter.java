@@ -5,6 +5,7 @@ import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.PeftAdapter;
 import dev.gemma4j.loader.Tensor;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -60,7 +61,7 @@ public final class Adapter {
   /**
    * Reads an adapter that PEFT saved; its files are not needed afterwards.
    *
-   * @throws IOException as {@link PeftAdapter#open}
+   * @throws IOException as {@link PeftAdapter#open}, and when the scale makes a value infinite
    */
   public static Adapter read(Path directory, GemmaConfig config) throws IOException {
     Arena arena = Arena.ofAuto();
@@ -105,6 +106,13 @@ public final class Adapter {
       tensor.read((long) r * cols, row, 0, cols);
       for (int i = 0; i < cols; i++) {
         row[i] *= scale;
+        if (!Float.isFinite(row[i])) { // each alone is
+          throw new MalformedFileException(
+              tensor.file().toString(),
+              "tensor " + tensor.name(),
+              "a value that is infinite when multiplied by lora_alpha / rank, " + scale,
+              "finite ones");
+        }
       }
       WeightConverter.encode(row, TensorType.F32, matrix.data(), r * matrix.rowBytes());
     }

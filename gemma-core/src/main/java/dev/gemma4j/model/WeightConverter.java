@@ -18,7 +18,10 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Stores a matrix in another type, rounding as ggml's reference quantiser does
- * (https://github.com/ggml-org/ggml, ggml-quants.c).
+ * (https://github.com/ggml-org/ggml, ggml-quants.c). Of Q4_0 that is {@code (int) (x * id + 8.5f)}
+ * with the product rounded to a float, as quantize_row_q4_0_ref reads and is compiled for x86-64.
+ * Where a C compiler fuses the two operations, as on ARM, and in the gguf Python package, which
+ * imitates that, a value in the middle of two steps may become the other one.
  */
 public final class WeightConverter {
   private static final ValueLayout.OfShort SHORT =
@@ -45,13 +48,11 @@ public final class WeightConverter {
       case F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K -> source;
       case Q5_0, IQ4_NL, MXFP4 -> {
         Matrix q8 = copyToQ8(source, owner.apply(TensorType.Q8_0), pool);
-        yield q8 == null ? convert(source, TensorType.F32, owner.apply(TensorType.F32), pool) : q8;
+        yield q8 == null ? floats(source, owner.apply(TensorType.F32), pool) : q8;
       }
       case Q4_1, Q5_1, Q2_K, Q3_K, Q5_K, IQ4_XS -> {
         Matrix half = convertIfFits(source, TensorType.F16, owner.apply(TensorType.F16), pool);
-        yield half == null
-            ? convert(source, TensorType.F32, owner.apply(TensorType.F32), pool)
-            : half;
+        yield half == null ? floats(source, owner.apply(TensorType.F32), pool) : half;
       }
     };
   }
@@ -81,18 +82,14 @@ public final class WeightConverter {
     return new Matrix(type, source.rows(), source.cols(), HugePages.allocate(arena, size));
   }
 
-  /**
-   * The matrix in the type asked for, newly allocated in the arena; itself when it has that type.
-   */
-  static Matrix convert(Matrix source, TensorType type, Arena arena, WorkerPool pool) {
-    return source.type() == type
-        ? source
-        : Objects.requireNonNull(convert(source, type, row -> true, arena, pool));
+  /** The matrix in F32, which holds all that others do; newly allocated in the arena. */
+  private static Matrix floats(Matrix source, Arena arena, WorkerPool pool) {
+    return Objects.requireNonNull(convert(source, TensorType.F32, row -> true, arena, pool));
   }
 
   /**
-   * Like {@link #convert}, but null when a value is NaN or larger than the type can tell, whichever
-   * sign it has.
+   * The matrix in the type asked for, newly allocated in the arena; itself when it has that type.
+   * Null when a value is NaN or larger than the type can tell, whichever sign it has.
    */
   public static @Nullable Matrix convertIfFits(
       Matrix source, TensorType type, Arena arena, WorkerPool pool) {

@@ -9,7 +9,9 @@ import dev.gemma4j.loader.Tensor;
 import dev.gemma4j.loader.TensorType;
 import dev.gemma4j.model.Adapter.LowRank;
 import dev.gemma4j.model.Weights.Layer;
+import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
@@ -68,11 +70,14 @@ public final class WeightsBuilder {
    * Builds.
    *
    * @param progress told (done, total) steps
-   * @throws IOException when a file has become shorter since it was opened
+   * @throws IOException when a file has become shorter since it was opened, or when a value is not
+   *     finite or too large for the type asked for
    */
   public Weights build(BiConsumer<Integer, Integer> progress) throws IOException {
     try {
       return read(progress);
+    } catch (UncheckedIOException e) {
+      throw e.getCause();
     } catch (InternalError | IllegalStateException e) { // the latter from a worker
       checkpoint.checkFiles();
       throw e;
@@ -159,11 +164,11 @@ public final class WeightsBuilder {
       LowRank update = adapter == null ? null : adapter.of(name);
       Matrix converted;
       if (update != null) {
-        converted = merge(stored, update, temporary, pool);
+        converted = merge(tensor, stored, update, temporary, pool);
       } else if (type == null) {
         converted = WeightConverter.runnable(stored, to -> owner(to, temporary), pool);
       } else {
-        converted = WeightConverter.convert(stored, type, owner(type, temporary), pool);
+        converted = convert(tensor, stored, type, owner(type, temporary), pool);
       }
       Matrix packed = kernels.pack(converted, arena, pool);
       if (packed == stored && copy) {
@@ -181,7 +186,26 @@ public final class WeightsBuilder {
     return kernels.packs(type) ? temporary : arena;
   }
 
-  private Matrix merge(Matrix stored, LowRank update, Arena temporary, WorkerPool pool) {
+  /** The matrix of a tensor in a type that must hold its values: else logits would be NaN. */
+  private static Matrix convert(
+      Tensor tensor, Matrix source, TensorType type, Arena owner, WorkerPool pool) {
+    if (source.type() == type) {
+      return source;
+    }
+    Matrix converted = WeightConverter.convertIfFits(source, type, owner, pool);
+    if (converted == null) {
+      throw new UncheckedIOException( // tasks of a pool throw nothing else
+          new MalformedFileException(
+              tensor.file().toString(),
+              "tensor " + tensor.name(),
+              "a value that is not",
+              "finite values that fit " + type));
+    }
+    return converted;
+  }
+
+  private Matrix merge(
+      Tensor tensor, Matrix stored, LowRank update, Arena temporary, WorkerPool pool) {
     TensorType target = type == null ? WeightConverter.encodable(stored.type()) : type;
     if (target == TensorType.F32) {
       return WeightConverter.merge(stored, update, arena, pool);
@@ -189,7 +213,7 @@ public final class WeightsBuilder {
     Arena owner = owner(target, temporary);
     Matrix sum = WeightConverter.merge(stored, update, temporary, pool);
     if (type != null) {
-      return WeightConverter.convert(sum, target, owner, pool);
+      return convert(tensor, sum, target, owner, pool);
     }
     Matrix result = WeightConverter.convertIfFits(sum, target, owner, pool);
     return result == null ? WeightConverter.copy(sum, arena, pool) : result;

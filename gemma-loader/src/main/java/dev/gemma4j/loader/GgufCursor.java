@@ -108,12 +108,13 @@ final class GgufCursor {
     }
   }
 
-  /** A metadata value with its type in front. */
-  Object value(String key) throws MalformedFileException {
-    return value(type(key), key, 0);
+  /** A metadata value, after its type. */
+  Object value(int type, String key) throws MalformedFileException {
+    return value(type, key, 0);
   }
 
-  private int type(String key) throws MalformedFileException {
+  /** The number of a type of values. */
+  int type(String key) throws MalformedFileException {
     int type = int32(key);
     if (type < 0 || type >= SIZES.length) {
       throw Malformed.of(
@@ -166,10 +167,7 @@ final class GgufCursor {
     }
     int type = type(key);
     int length = count(SIZES[type], key + " length");
-    if (length == 0) {
-      return List.of();
-    }
-    if (type != STRING && type != ARRAY) {
+    if (length == 0 || type != STRING && type != ARRAY) {
       return new Scalars(scalars(type, length, key), type);
     }
     if (length > MAX_ELEMENTS - elements) {
@@ -195,13 +193,22 @@ final class GgufCursor {
   }
 
   /** Numbers as they lie in the file: boxed, a hostile file could make them many times larger. */
-  private static final class Scalars extends AbstractList<Object> {
+  static final class Scalars extends AbstractList<Object> {
     private final MemorySegment bytes;
     private final int type;
 
     Scalars(MemorySegment bytes, int type) {
       this.bytes = bytes;
       this.type = type;
+    }
+
+    /** The number of the elements' type; any, of an empty array. */
+    int type() {
+      return type;
+    }
+
+    byte[] bytes() {
+      return bytes.toArray(ValueLayout.JAVA_BYTE);
     }
 
     @Override

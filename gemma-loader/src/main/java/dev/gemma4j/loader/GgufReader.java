@@ -6,8 +6,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -95,14 +95,17 @@ final class GgufReader {
   }
 
   private Map<String, Object> metadata(int count) throws MalformedFileException {
-    Map<String, Object> metadata = new LinkedHashMap<>();
+    Map<String, Object> values = new LinkedHashMap<>();
+    Map<String, Integer> types = new HashMap<>();
     for (int i = 0; i < count; i++) {
       String key = in.string("metadata key " + i);
-      if (metadata.put(key, in.value(key)) != null) {
+      int type = in.type(key);
+      types.put(key, type);
+      if (values.put(key, in.value(type, key)) != null) {
         throw Malformed.of(file, key, "a second value", "one");
       }
     }
-    return Collections.unmodifiableMap(metadata);
+    return new GgufMetadata(values, types);
   }
 
   private long alignment(Values metadata) throws MalformedFileException {

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,7 +25,6 @@ final class GgufTokenizer {
   private static final String TOKENS = PREFIX + "tokens";
   private static final String SCORES = PREFIX + "scores";
   private static final String TYPES = PREFIX + "token_type";
-  private static final String END_OF_TURN = "<end_of_turn>";
 
   /**
    * What is user-defined in Gemma's own tokenizer.model, all before the first ordinary piece. The
@@ -49,9 +49,9 @@ final class GgufTokenizer {
   private GgufTokenizer(Values metadata) throws MalformedFileException {
     this.metadata = metadata;
     this.tokens = metadata.list(TOKENS);
-    this.bosId = id("bos_token_id");
-    this.eosId = id("eos_token_id");
-    this.padId = id("padding_token_id");
+    this.bosId = checkedId(PREFIX + "bos_token_id", "<bos>");
+    this.eosId = checkedId(EOS, "<eos>");
+    this.padId = checkedId(PREFIX + "padding_token_id", "<pad>");
     this.markers = new boolean[tokens.size()];
   }
 
@@ -68,29 +68,27 @@ final class GgufTokenizer {
   }
 
   /**
-   * The tokens that end a text: eos and the end of a turn, which the first published files do not
-   * name.
+   * The tokens that end a text: eos and the end of a turn. The first published files do not name
+   * the latter.
    */
   static List<Integer> eosIds(Values metadata) throws MalformedFileException {
-    List<Integer> ids = new ArrayList<>();
-    for (String key : List.of(EOS, EOT)) {
-      if (metadata.has(key) && !ids.contains(metadata.integer(key))) {
-        ids.add(metadata.integer(key));
-      }
-    }
-    if (!metadata.has(EOT) && metadata.has(TOKENS)) {
-      int id = metadata.list(TOKENS).indexOf(END_OF_TURN);
-      if (id >= 0 && !ids.contains(id)) {
-        ids.add(id);
-      }
-    }
-    return ids;
+    int eos = id(metadata, EOS, "<eos>");
+    int eot = id(metadata, EOT, "<end_of_turn>");
+    return IntStream.of(eos, eot).filter(id -> id != -1).distinct().boxed().toList();
   }
 
-  private int id(String key) throws MalformedFileException {
-    int id = metadata.integer(PREFIX + key, -1);
-    if (metadata.has(PREFIX + key) && (id < 0 || id >= tokens.size())) {
-      throw metadata.wrong(PREFIX + key, id, "the id of one of the " + tokens.size() + " tokens");
+  /** What the key says, else the token that Gemma calls so, else -1. */
+  private static int id(Values metadata, String key, String token) throws MalformedFileException {
+    if (metadata.has(key)) {
+      return metadata.integer(key);
+    }
+    return metadata.has(TOKENS) ? metadata.list(TOKENS).indexOf(token) : -1;
+  }
+
+  private int checkedId(String key, String token) throws MalformedFileException {
+    int id = id(metadata, key, token);
+    if (metadata.has(key) && (id < 0 || id >= tokens.size())) {
+      throw metadata.wrong(key, id, "the id of one of the " + tokens.size() + " tokens");
     }
     return id;
   }

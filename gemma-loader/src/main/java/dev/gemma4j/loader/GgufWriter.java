@@ -10,14 +10,17 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.channels.WritableByteChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -27,6 +30,10 @@ import org.jspecify.annotations.Nullable;
  */
 public final class GgufWriter {
   private static final int ALIGNMENT = 32;
+  private static final int UINT8 = 0;
+  private static final int INT8 = 1;
+  private static final int UINT16 = 2;
+  private static final int INT16 = 3;
   private static final int UINT32 = 4;
   private static final int INT32 = 5;
   private static final int FLOAT32 = 6;
@@ -37,6 +44,8 @@ public final class GgufWriter {
   private static final int INT64 = 11;
   private static final int FLOAT64 = 12;
   private static final float PADDING_SCORE = -1000;
+  private static final String FILE_TYPE = "general.file_type";
+  private static final String QUANTIZATION_VERSION = "general.quantization_version";
 
   private final ByteArrayOutputStream header = new ByteArrayOutputStream();
   private final ByteBuffer number = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
@@ -78,7 +87,7 @@ public final class GgufWriter {
    *
    * @param metadata Long, BigInteger, Float, Double, Boolean, String or a List of these, in order;
    *     see {@link #metadata}
-   * @throws IOException when the file cannot be written; a {@link
+   * @throws IOException when the file cannot be written, which names it and the reason; a {@link
    *     java.nio.channels.ClosedByInterruptException} when the thread is interrupted
    * @throws IllegalArgumentException for metadata or types that cannot be written
    * @throws IllegalStateException when the source writes too much or too little
@@ -95,9 +104,11 @@ public final class GgufWriter {
       throw Malformed.of(String.valueOf(parent), "directory", "nothing", "a directory");
     }
     byte[] header = header(metadata, tensors);
-    Path temporary = Files.createTempFile(parent, "." + absolute.getFileName() + ".", ".tmp");
+    long random = new SplittableRandom().nextLong();
+    Path temporary =
+        parent.resolve("." + absolute.getFileName() + "." + Long.toHexString(random) + ".tmp");
     try {
-      try (FileChannel out = FileChannel.open(temporary, StandardOpenOption.WRITE)) {
+      try (FileChannel out = create(temporary)) {
         writeFully(out, ByteBuffer.wrap(header));
         for (Entry entry : tensors) {
           long start = out.position();
@@ -112,10 +123,21 @@ public final class GgufWriter {
         out.force(true);
       }
       Files.move(temporary, absolute, StandardCopyOption.ATOMIC_MOVE);
+    } catch (FileSystemException e) {
+      Files.deleteIfExists(temporary);
+      if (!temporary.toString().equals(e.getFile())) {
+        throw e; // of the source
+      }
+      throw new IOException(file + ": cannot be written: " + InputFile.reason(e), e);
     } catch (Throwable t) {
       Files.deleteIfExists(temporary);
       throw t;
     }
+  }
+
+  /** With the permissions of any new file, unlike Files.createTempFile. */
+  private static FileChannel create(Path file) throws IOException {
+    return FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
   }
 
   private static void writeFully(WritableByteChannel out, ByteBuffer bytes) throws IOException {
@@ -130,7 +152,8 @@ public final class GgufWriter {
     writer.u32(3);
     writer.u64(tensors.size());
     writer.u64(metadata.size());
-    metadata.forEach(writer::pair);
+    Map<String, Integer> types = metadata instanceof GgufMetadata read ? read.types() : Map.of();
+    metadata.forEach((key, value) -> writer.pair(key, types.get(key), value));
     long offset = 0;
     for (Entry entry : tensors) {
       writer.text(GgufNames.inFile(entry.name));
@@ -185,17 +208,25 @@ public final class GgufWriter {
 
   /**
    * The metadata of a GGUF file for a copy of it that is one file and has matrices of this type.
+   *
+   * @param source as {@link Checkpoint#metadata} gives it, so that the copy's values have the same
+   *     types; a map of other values gets types that hold them
    */
   public static Map<String, Object> metadata(Map<String, Object> source, TensorType type) {
     Map<String, Object> m = new LinkedHashMap<>(source);
     m.keySet().removeIf(key -> key.startsWith("split.") || key.equals("general.alignment"));
     putType(m, type);
-    return m;
+    if (!(source instanceof GgufMetadata read)) {
+      return m;
+    }
+    Map<String, Integer> types = new HashMap<>(read.types());
+    types.keySet().removeAll(List.of(FILE_TYPE, QUANTIZATION_VERSION));
+    return new GgufMetadata(m, types);
   }
 
   private static void putType(Map<String, Object> m, TensorType type) {
     m.put(
-        "general.file_type",
+        FILE_TYPE,
         switch (type) { // enum llama_ftype
           case Q8_0 -> 7L;
           case Q4_K -> 14L;
@@ -203,7 +234,7 @@ public final class GgufWriter {
           case BF16 -> 32L;
           default -> (long) ggmlType(type);
         });
-    m.put("general.quantization_version", 2L);
+    m.put(QUANTIZATION_VERSION, 2L);
   }
 
   private static void tokenizer(Map<String, Object> m, Vocabulary v, int size) {
@@ -281,9 +312,9 @@ public final class GgufWriter {
     return Math.ceilDiv(at, ALIGNMENT) * ALIGNMENT;
   }
 
-  private void pair(String key, Object value) {
+  private void pair(String key, @Nullable Integer known, Object value) {
     text(key);
-    int type = type(key, value);
+    int type = known == null ? type(key, value) : known;
     u32(type);
     value(key, type, value);
   }
@@ -308,6 +339,8 @@ public final class GgufWriter {
       case BOOL -> header.write((Boolean) value ? 1 : 0);
       case FLOAT32 -> u32(Float.floatToRawIntBits((Float) value));
       case FLOAT64 -> u64(Double.doubleToRawLongBits((Double) value));
+      case UINT8, INT8 -> header.write((int) (long) (Long) value);
+      case UINT16, INT16 -> header.write(number.putLong(0, (Long) value).array(), 0, 2);
       case UINT32, INT32 -> u32((int) (long) (Long) value);
       case UINT64, INT64 -> u64(((Number) value).longValue());
       case ARRAY -> array(key, (List<?>) value);
@@ -316,19 +349,34 @@ public final class GgufWriter {
   }
 
   private void array(String key, List<?> list) {
-    int type = INT32;
-    for (Object element : list) {
-      int t = type(key, element);
-      if (element instanceof Long n) {
-        t = n == (int) (long) n && type == INT32 ? INT32 : INT64;
-      }
-      type = t;
+    if (list instanceof GgufCursor.Scalars read) {
+      u32(read.type());
+      u64(list.size());
+      header.writeBytes(read.bytes());
+      return;
     }
+    int type = list.isEmpty() ? INT32 : elementType(key, list);
     u32(type);
     u64(list.size());
     for (Object element : list) {
       value(key, type, element);
     }
+  }
+
+  /** One that holds all elements. */
+  private static int elementType(String key, List<?> list) {
+    if (list.stream().allMatch(e -> e instanceof Long || e instanceof BigInteger)) {
+      return list.stream().anyMatch(BigInteger.class::isInstance)
+          ? UINT64
+          : list.stream().allMatch(e -> (Long) e == (int) (long) (Long) e) ? INT32 : INT64;
+    }
+    int type = type(key, list.getFirst());
+    for (Object element : list) {
+      if (type(key, element) != type) {
+        throw new IllegalArgumentException(key + ": cannot write a list of several types");
+      }
+    }
+    return type;
   }
 
   private void text(String value) {

@@ -85,6 +85,7 @@ class TokenizerJsonTest {
     metadata.remove("tokenizer.ggml.add_space_prefix");
     metadata.remove("tokenizer.ggml.add_bos_token");
     metadata.remove("tokenizer.ggml.eot_token_id");
+    metadata.remove("tokenizer.ggml.bos_token_id"); // which no file should lack
     List<Object> types = new ArrayList<>();
     List<Object> pieces = new ArrayList<>();
     for (int id = 0; id < 256_000; id++) {
@@ -102,6 +103,7 @@ class TokenizerJsonTest {
     check(tokenizer, "gemma1/cases.jsonl.gz");
     check(tokenizer, "gemma1/decode_cases.jsonl.gz");
     assertThat(tokenizer.isMarker(107)).isTrue();
+    assertThat(tokenizer.bosId()).isEqualTo(2);
     assertThat(GgufTokenizer.eosIds(values)).containsExactly(1, 107);
   }
 

@@ -20,7 +20,7 @@ public final class StreamingDecoder {
   /**
    * The text that an id completes; may be empty.
    *
-   * @throws IllegalArgumentException when the id is not in the vocabulary
+   * @throws IllegalArgumentException when the id is negative
    */
   public String push(int id) {
     StringBuilder out = new StringBuilder();

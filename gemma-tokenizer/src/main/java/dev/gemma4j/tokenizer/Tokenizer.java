@@ -294,9 +294,10 @@ public final class Tokenizer {
 
   /**
    * SentencePiece's text of the ids: control pieces print nothing, runs of byte pieces are UTF-8
-   * with U+FFFD for each bad byte.
+   * with U+FFFD for each bad byte. Ids beyond the pieces print nothing: a model may have rows for
+   * more.
    *
-   * @throws IllegalArgumentException when an id is not in the vocabulary
+   * @throws IllegalArgumentException when an id is negative
    */
   public String decode(int... tokens) {
     StreamingDecoder decoder = newStreamingDecoder();
@@ -314,7 +315,9 @@ public final class Tokenizer {
 
   /**
    * The bytes that a piece adds to a decoded text: the UTF-8 of its characters, the one byte of a
-   * byte piece, nothing for a control piece.
+   * byte piece, nothing for a control piece and for an id beyond the pieces.
+   *
+   * @throws IllegalArgumentException when the id is negative
    */
   public byte[] bytes(int id) {
     int value = byteValue(id);
@@ -324,6 +327,8 @@ public final class Tokenizer {
   /**
    * Whether a piece steers the model instead of standing for text, as {@code <start_of_turn>} does:
    * {@link #encodeLiteral} never gives it.
+   *
+   * @throws IllegalArgumentException when the id is not in the vocabulary
    */
   public boolean isMarker(int id) {
     return markers[check(id)] || type(id) == PieceType.CONTROL;
@@ -340,11 +345,14 @@ public final class Tokenizer {
 
   /** The byte that a byte piece stands for, or -1. */
   int byteValue(int id) {
-    return byteValues[check(id)];
+    return id < byteValues.length ? byteValues[check(id)] : -1;
   }
 
   /** The text that a piece prints. */
   String surface(int id) {
+    if (id >= byteValues.length) {
+      return "";
+    }
     return switch (type(id)) {
       case CONTROL -> "";
       case UNKNOWN -> UNKNOWN_TEXT;
@@ -384,17 +392,29 @@ public final class Tokenizer {
     return byteValues.length;
   }
 
-  /** A piece's text as the vocabulary spells it, U+2581 for spaces. */
+  /**
+   * A piece's text as the vocabulary spells it, U+2581 for spaces.
+   *
+   * @throws IllegalArgumentException when the id is not in the vocabulary
+   */
   public String piece(int id) {
     return vocabulary.pieces().get(check(id));
   }
 
-  /** A piece's score. */
+  /**
+   * A piece's score.
+   *
+   * @throws IllegalArgumentException when the id is not in the vocabulary
+   */
   public float score(int id) {
     return vocabulary.scores()[check(id)];
   }
 
-  /** What a piece is for. */
+  /**
+   * What a piece is for.
+   *
+   * @throws IllegalArgumentException when the id is not in the vocabulary
+   */
   public PieceType type(int id) {
     return vocabulary.types()[check(id)];
   }

@@ -305,8 +305,20 @@ class TokenizerTest {
     IntStream.of(-1, 512)
         .forEach(
             id ->
-                assertThatThrownBy(() -> tokenizer.decode(id))
+                assertThatThrownBy(() -> tokenizer.piece(id))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContaining("[0, 512)"));
+    assertThatThrownBy(() -> tokenizer.decode(-1)).isInstanceOf(IllegalArgumentException.class);
+  }
+
+  @Test
+  void idsBeyondTheVocabularyPrintNothing() throws IOException {
+    Tokenizer tokenizer = tokenizer("small/bpe_512.model");
+    int[] ids = tokenizer.encode("a \u2603");
+    assertThat(tokenizer.decode(ids)).isEqualTo("a \u2603");
+    int[] more =
+        IntStream.concat(IntStream.of(ids), IntStream.of(512, Integer.MAX_VALUE)).toArray();
+    assertThat(tokenizer.decode(more)).isEqualTo("a \u2603");
+    assertThat(tokenizer.bytes(512)).isEmpty();
   }
 }
