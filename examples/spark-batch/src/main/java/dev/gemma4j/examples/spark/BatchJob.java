@@ -6,6 +6,7 @@ import static org.apache.spark.sql.functions.concat;
 import static org.apache.spark.sql.functions.count;
 import static org.apache.spark.sql.functions.lit;
 import static org.apache.spark.sql.functions.max;
+import static org.apache.spark.sql.functions.max_by;
 import static org.apache.spark.sql.functions.min;
 import static org.apache.spark.sql.functions.sha2;
 import static org.apache.spark.sql.functions.substring;
@@ -54,8 +55,8 @@ final class BatchJob {
    * What a job did.
    *
    * @param before ids that were in the output when it began
-   * @param added ids that it added
-   * @param errors of all rows in the output
+   * @param added rows that it added
+   * @param errors ids of the output whose last row has an error
    * @param models that executors loaded
    */
   record Summary(long before, long added, long errors, long models) {}
@@ -74,11 +75,23 @@ final class BatchJob {
   private Summary run() throws IOException {
     Dataset<Row> input = input();
     FileSystem files = output.getFileSystem(spark.sessionState().newHadoopConf());
-    checkFormat(files);
-    checkSettings(files);
-    Dataset<Row> done = results().select("id");
-    long before = done.count();
-    Dataset<Row> rows = keyed(input).join(done, new String[] {"id"}, "left_anti");
+    FileStatus[] results = parts(files);
+    checkFormat(results);
+    checkSettings(files, results.length > 0);
+    Dataset<Row> last = last();
+    long before = last.count();
+    Dataset<Row> rows =
+        keyed(input)
+            .join(last, new String[] {"id"}, "left")
+            .filter(
+                options.retryErrors()
+                    ? col("last").isNull().or(col("error").isNotNull())
+                    : col("last").isNull())
+            .select(
+                col("id"),
+                col("prompt"),
+                col("problem"),
+                coalesce(col("last"), lit(0)).plus(1).as("attempt"));
     long added = rows.count();
     LongAccumulator loads = spark.sparkContext().longAccumulator("models loaded");
     if (added > 0) {
@@ -92,7 +105,7 @@ final class BatchJob {
           .option("mapreduce.fileoutputcommitter.algorithm.version", "2")
           .save(options.output());
     }
-    long errors = results().filter(col("error").isNotNull()).count();
+    long errors = last().filter(col("error").isNotNull()).count();
     return new Summary(before, added, errors, loads.value());
   }
 
@@ -138,8 +151,8 @@ final class BatchJob {
   }
 
   /**
-   * One row for each id, as {@link RowGenerator#INPUT}. What has no id is known by its content, so
-   * that a rerun finds it again.
+   * One row for each id, as {@link RowGenerator#INPUT} but for the attempt. What has no id is known
+   * by its content, so that a rerun finds it again.
    */
   private static Dataset<Row> keyed(Dataset<Row> rows) {
     Column problem =
@@ -173,28 +186,44 @@ final class BatchJob {
         .load(options.output());
   }
 
-  /** Ids would not be found in files of another format. */
-  private void checkFormat(FileSystem files) throws IOException {
+  /** For each id in the output the number of its last attempt, and the error of that. */
+  private Dataset<Row> last() {
+    return results()
+        .groupBy("id")
+        .agg(max("attempt").as("last"), max_by(col("error"), col("attempt")).as("error"));
+  }
+
+  /** The files of the output that Spark reads; the directory is made when there is none. */
+  private FileStatus[] parts(FileSystem files) throws IOException {
     files.mkdirs(output);
-    for (FileStatus file : files.listStatus(output)) {
+    return files.listStatus(
+        output, path -> !path.getName().startsWith("_") && !path.getName().startsWith("."));
+  }
+
+  /** Ids would not be found in files of another format. */
+  private void checkFormat(FileStatus[] parts) {
+    for (FileStatus file : parts) {
       String name = file.getPath().getName();
-      boolean hidden = name.startsWith("_") || name.startsWith(".");
-      if (!hidden && !name.endsWith("." + options.outputFormat())) {
+      if (!name.endsWith("." + options.outputFormat())) {
         throw new IllegalArgumentException(
             output + ": found " + name + ", expected only " + options.outputFormat() + " files");
       }
     }
   }
 
-  /** The first job stores its settings beside the results, later ones must have the same. */
-  private void checkSettings(FileSystem files) throws IOException {
+  /**
+   * A job that finds no results stores its settings for them, later ones must have the same. Those
+   * of a job that failed before its first result bind nobody.
+   */
+  private void checkSettings(FileSystem files, boolean results) throws IOException {
     Path path = new Path(output, SETTINGS);
     byte[] own = JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(options.settings());
-    if (!files.exists(path)) {
+    if (!results || !files.exists(path)) {
       Path unfinished = new Path(output, SETTINGS + ".tmp");
       try (OutputStream out = files.create(unfinished, true)) {
         out.write(own);
       }
+      files.delete(path, false);
       if (!files.rename(unfinished, path)) {
         throw new IOException("cannot write " + path);
       }

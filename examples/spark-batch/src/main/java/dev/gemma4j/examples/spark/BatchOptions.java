@@ -10,6 +10,7 @@ import java.io.Serializable;
  * @param output a directory
  * @param outputFormat json or parquet
  * @param rowsPerPart rows of one output file: what a killed task loses
+ * @param retryErrors whether rows of the output that have an error are tried again
  */
 record BatchOptions(
     String input,
@@ -19,6 +20,7 @@ record BatchOptions(
     String output,
     String outputFormat,
     int rowsPerPart,
+    boolean retryErrors,
     Resources resources,
     Settings settings)
     implements Serializable {}

@@ -48,6 +48,11 @@ final class Main implements Callable<Integer> {
       description = "json (an object a line) or parquet; else as the name of the input ends.")
   @Nullable String inputFormat;
 
+  @Option(
+      names = "--retry-errors",
+      description = "Try rows of the output again that have an error; see the README.")
+  boolean retryErrors;
+
   @Option(names = "--id-column", defaultValue = "id", paramLabel = "NAME")
   String idColumn = "";
 
@@ -174,9 +179,17 @@ final class Main implements Callable<Integer> {
   @Option(names = "--verbose", description = "Print the stack trace of an error.")
   boolean verbose;
 
-  /** Runs a job and exits with its status: 0 done, 1 bad input or model, 2 wrong usage. */
+  /** Runs a job and returns, or exits with its status: 1 bad input or model, 2 wrong usage. */
   public static void main(String[] args) {
-    System.exit(run(args)); // which ends Spark too
+    int status = run(args);
+    if (status != 0) {
+      System.exit(status); // which ends Spark too
+    }
+    // YARN in cluster mode takes any exit, also of status 0, for a failure.
+    scala.Option<SparkSession> session = SparkSession.getDefaultSession();
+    if (session.isDefined()) {
+      session.get().stop();
+    }
   }
 
   static int run(String... args) {
@@ -253,6 +266,7 @@ final class Main implements Callable<Integer> {
         output,
         format("--output-format", outputFormat),
         rowsPerPart,
+        retryErrors,
         resources,
         settings);
   }

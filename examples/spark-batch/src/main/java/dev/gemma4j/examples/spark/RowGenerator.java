@@ -3,7 +3,6 @@ package dev.gemma4j.examples.spark;
 import dev.gemma4j.ContextLengthException;
 import dev.gemma4j.FinishReason;
 import dev.gemma4j.Generation;
-import dev.gemma4j.KvMemoryException;
 import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.constraint.Constraints;
 import java.io.IOException;
@@ -32,7 +31,8 @@ final class RowGenerator implements MapPartitionsFunction<Row, Row> {
       new StructType()
           .add("id", DataTypes.StringType)
           .add("prompt", DataTypes.StringType)
-          .add("problem", DataTypes.StringType);
+          .add("problem", DataTypes.StringType)
+          .add("attempt", DataTypes.IntegerType);
 
   /** What goes out: a text with its reason and counts, or an error. */
   static final StructType OUTPUT =
@@ -42,7 +42,8 @@ final class RowGenerator implements MapPartitionsFunction<Row, Row> {
           .add("finish_reason", DataTypes.StringType)
           .add("prompt_tokens", DataTypes.IntegerType)
           .add("generated_tokens", DataTypes.IntegerType)
-          .add("error", DataTypes.StringType);
+          .add("error", DataTypes.StringType)
+          .add("attempt", DataTypes.IntegerType);
 
   // A task reads on while its oldest row is still running, so that the others do not wait for it.
   private static final int AHEAD = 4;
@@ -106,7 +107,7 @@ final class RowGenerator implements MapPartitionsFunction<Row, Row> {
     String id = row.getString(0);
     String problem = row.getString(2);
     if (problem != null) {
-      return error(id, problem);
+      return error(row, problem);
     }
     Settings settings = options.settings();
     try {
@@ -121,14 +122,16 @@ final class RowGenerator implements MapPartitionsFunction<Row, Row> {
           generation.finishReason().name(),
           generation.usage().promptTokens(),
           generation.usage().generatedTokens(),
-          null);
-    } catch (ContextLengthException | KvMemoryException | IllegalArgumentException e) {
-      return error(id, String.valueOf(e.getMessage())); // the row's fault; all else is the task's
+          null,
+          row.getInt(3));
+    } catch (ContextLengthException | IllegalArgumentException e) {
+      // The row's fault. All else is the task's, too little --kv-memory among it.
+      return error(row, String.valueOf(e.getMessage()));
     }
   }
 
-  private static Row error(String id, String message) {
-    return RowFactory.create(id, null, null, null, null, message);
+  private static Row error(Row row, String message) {
+    return RowFactory.create(row.getString(0), null, null, null, null, message, row.getInt(3));
   }
 
   private static Row get(Future<Row> row) {
