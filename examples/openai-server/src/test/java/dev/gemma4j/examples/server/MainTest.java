@@ -105,11 +105,12 @@ class MainTest {
   }
 
   @Test
+  @Timeout(120) // it waits for several limits
   void clientsThatAreSlowOrManyOrSendTooMuch() throws Exception {
     Process process =
         server(
                 "--port=0",
-                "--read-timeout=2",
+                "--read-timeout=4",
                 "--timeout=1",
                 "--max-connections=8",
                 "--max-body=1000")
@@ -129,7 +130,7 @@ class MainTest {
       HttpRequest large =
           HttpRequest.newBuilder(uri.resolve("/v1/completions"))
               .header("Content-Type", "application/json")
-              .POST(HttpRequest.BodyPublishers.ofByteArray(new byte[20_000_000]))
+              .POST(HttpRequest.BodyPublishers.ofByteArray(new byte[5_000_000]))
               .build();
       try (HttpClient client = HttpClient.newHttpClient()) {
         assertThat(client.send(large, HttpResponse.BodyHandlers.ofString()).statusCode())
