@@ -8,6 +8,6 @@ public enum FinishReason {
   STOP,
   /** maxTokens, or the end of the context. */
   LENGTH,
-  /** Cancelled, or its thread was interrupted. */
+  /** Cancelled or closed, or its thread was interrupted. */
   CANCELLED
 }

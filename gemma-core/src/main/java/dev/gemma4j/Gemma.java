@@ -266,7 +266,10 @@ public final class Gemma implements AutoCloseable {
     }
   }
 
-  /** Generates token by token, as the caller asks for them. Close it, or run it to the end. */
+  /**
+   * Generates token by token, as the caller asks for them. Close it, or run it to the end. The
+   * prompt is run, and may be found too long, when the first token is asked for.
+   */
   public TokenStream stream(Prompt prompt, GenerationOptions options) {
     int[] ids = ChatTemplate.promptIds(prompt, options, tokenizer());
     Set<Integer> ends = endIds();

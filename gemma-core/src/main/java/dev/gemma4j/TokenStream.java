@@ -145,10 +145,9 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
    */
   @Override
   public boolean hasNext() {
-    if (closed) {
+    if (closed || !enter()) {
       return false;
     }
-    enter();
     try {
       if (ended && finishReason == null) {
         throw failed();
@@ -181,14 +180,17 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     return token;
   }
 
-  private void enter() {
+  /** Whether it may be pulled: not while somebody closes it. */
+  private boolean enter() {
     Thread me = Thread.currentThread();
-    if (!inside.compareAndSet(null, me)) {
+    boolean entered = inside.compareAndSet(null, me);
+    if (!entered && !closed) {
       throw new IllegalStateException(
           inside.get() == me
               ? "stream is pulled by what it calls itself"
               : "stream is pulled by two threads at once");
     }
+    return entered;
   }
 
   private void leave() {

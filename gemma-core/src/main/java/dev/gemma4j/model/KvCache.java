@@ -191,7 +191,7 @@ public final class KvCache implements AutoCloseable {
         }
       }
     } finally { // a page became ours alone meanwhile, or the heap is full
-      fresh.subList(used, fresh.size()).forEach(pool::release);
+      pool.release(fresh.subList(used, fresh.size()));
     }
   }
 
@@ -223,12 +223,12 @@ public final class KvCache implements AutoCloseable {
   /** Keeps the first {@code length} positions and frees the pages after them. */
   public void truncate(int length) {
     int keep = (length + PAGE_SIZE - 1) / PAGE_SIZE;
-    for (int i = keep; i < pages.length; i++) {
-      pool.release(pages[i]);
-    }
     if (keep < pages.length) {
-      pages = Arrays.copyOf(pages, keep);
+      List<Page> rest = Arrays.asList(pages).subList(keep, pages.length);
+      Page[] kept = Arrays.copyOf(pages, keep);
       segments = Arrays.copyOf(segments, keep);
+      pages = kept;
+      pool.release(rest);
     }
   }
 

@@ -331,7 +331,7 @@ public final class KvPool {
         }
       }
     } catch (RuntimeException | Error e) { // such as the JVM's own limit of off-heap memory
-      result.forEach(this::release);
+      release(result);
       throw e;
     }
     return result;
@@ -383,9 +383,13 @@ public final class KvPool {
     page.references++;
   }
 
-  synchronized void release(Page page) {
-    unuse(page);
-    admit();
+  void release(Page page) {
+    release(List.of(page));
+  }
+
+  synchronized void release(List<Page> released) {
+    released.forEach(this::unuse);
+    admit(); // once, as it looks at all that rests
   }
 
   private void unuse(Page page) {
