@@ -164,6 +164,10 @@ record Io(InputStream in, PrintStream out, PrintStream err, Target target) {
 
   /** Whether the input is a person at a keyboard. */
   boolean isTerminal() {
+    return isTerminal(in);
+  }
+
+  static boolean isTerminal(InputStream in) {
     return in == System.in && System.console() != null && System.console().isTerminal();
   }
 }

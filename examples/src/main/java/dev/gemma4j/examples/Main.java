@@ -3,6 +3,7 @@ package dev.gemma4j.examples;
 import dev.gemma4j.ContextLengthException;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -58,9 +59,30 @@ public final class Main implements Runnable {
         java.util.Objects.requireNonNull(spec).commandLine(), "expected a command");
   }
 
+  /** Knows whether the command waits for somebody to type, which nothing interrupts. */
+  private static final class Input extends FilterInputStream {
+    private volatile boolean waiting;
+
+    Input(InputStream in) {
+      super(in);
+    }
+
+    @Override
+    public int read(byte[] bytes, int from, int count) throws IOException {
+      waiting = true;
+      try {
+        return super.read(bytes, from, count);
+      } finally {
+        waiting = false;
+      }
+    }
+  }
+
   /** Runs a command and exits with its status. */
   public static void main(String[] args) {
     Thread main = Thread.currentThread();
+    Input in = new Input(System.in);
+    System.setIn(in);
     AtomicBoolean ended = new AtomicBoolean();
     // On Ctrl-C the JVM runs its hooks and exits with 130: time for the generation to end cleanly.
     Thread hook =
@@ -68,6 +90,12 @@ public final class Main implements Runnable {
             () -> {
               if (ended.compareAndSet(false, true)) {
                 main.interrupt();
+                if (in.waiting) { // then there is nothing to end
+                  if (Io.isTerminal(in)) {
+                    System.err.println();
+                  }
+                  return;
+                }
                 try {
                   main.join(GRACE_MILLIS);
                 } catch (InterruptedException e) {
@@ -78,7 +106,7 @@ public final class Main implements Runnable {
     Runtime.getRuntime().addShutdownHook(hook);
     // Not System.out, which keeps to itself what went wrong.
     OutputStream out = new FileOutputStream(FileDescriptor.out);
-    int status = run(args, System.in, out, System.err);
+    int status = run(args, in, out, System.err);
     if (ended.compareAndSet(false, true)) { // else the JVM is ending, with a status of its own
       System.exit(status);
     }

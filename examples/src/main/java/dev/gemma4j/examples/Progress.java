@@ -31,7 +31,19 @@ final class Progress implements ProgressListener, AutoCloseable {
   @Override
   public void close() {
     if (bar != null) {
+      close(bar);
+    }
+  }
+
+  /** An interrupt, as of Ctrl-C, would be swallowed there, with a stack trace on the terminal. */
+  static void close(ProgressBar bar) {
+    boolean interrupted = Thread.interrupted();
+    try {
       bar.close();
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
     }
   }
 }
