@@ -72,8 +72,10 @@ public final class Constraints {
    * no other white space. Strings escape only what JSON wants escaped. Numbers have at most 18
    * digits before the point, 17 after it, and two in the exponent, so integers fit a {@code long}
    * and numbers a {@code double}, unless their bounds have more. Of a format's texts the unusual
-   * are left out: leap seconds, the year 0, offsets of 18 hours and more, names of more than 62
-   * characters between two points, counts of more than six digits in a duration.
+   * are left out: leap seconds, the year 0, offsets of 18 hours and more, counts of more than six
+   * digits in a duration, host names of more than four parts, parts with more than two hyphens, 30
+   * characters before the first or 15 after one, and more than three parts of 20 characters before
+   * an address's at sign.
    *
    * @throws IllegalArgumentException that names place and keyword, when the schema is not
    *     understood, is no JSON or too large, or no value is valid
