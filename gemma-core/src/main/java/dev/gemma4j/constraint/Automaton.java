@@ -3,12 +3,11 @@ package dev.gemma4j.constraint;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.BitSet;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,20 +17,18 @@ import org.jspecify.annotations.Nullable;
  * advance. Safe for any number of threads.
  */
 final class Automaton implements Constraint {
-  /** Beyond it the known states are forgotten and made again when met. */
-  private static final int MAX_KNOWN = 10_000;
+  /** Beyond these the known states are forgotten and made again when met. */
+  private static final int MAX_KNOWN = 10_000; // 1 KB each
+
+  private static final int MAX_KNOWN_PLACES = 200_000; // 70 bytes each
 
   /** A grammar so ambiguous that more places are possible at once is refused. */
   private static final int MAX_PLACES = 5_000;
 
-  private final Map<Place, Place> known = new ConcurrentHashMap<>();
-
-  /**
-   * How often they were forgotten. Rows of earlier generations lead to places that are not known.
-   */
-  private final AtomicInteger generation = new AtomicInteger();
-
   private final Place start;
+  private final Map<Place, Place> known = new HashMap<>(); // this and what follows, by this
+  private final List<Place> withRows = new ArrayList<>();
+  private int knownPlaces;
 
   /**
    * The machine of a grammar.
@@ -40,7 +37,12 @@ final class Automaton implements Constraint {
    * @throws IllegalArgumentException when it allows no text at all, or is too large
    */
   Automaton(Expression expression, Map<String, Expression> rules) {
-    Place first = place(List.of(new Frame(Network.build(expression, rules), null)));
+    Place first;
+    try {
+      first = place(List.of(new Frame(Network.build(expression, rules), null)));
+    } catch (IllegalStateException e) {
+      throw new IllegalArgumentException(e.getMessage(), e); // before any text is read
+    }
     if (first == null) {
       throw new IllegalStateException("a productive grammar without a first state");
     }
@@ -53,7 +55,7 @@ final class Automaton implements Constraint {
   }
 
   /** Follows all edges that read nothing; null when nothing is left. */
-  private @Nullable Place place(List<Frame> frames) {
+  private synchronized @Nullable Place place(List<Frame> frames) {
     Set<Frame> seen = new HashSet<>();
     Set<Frame> reading = new HashSet<>();
     ArrayDeque<Frame> open = new ArrayDeque<>(frames);
@@ -92,24 +94,32 @@ final class Automaton implements Constraint {
     if (reading.isEmpty() && !accepting) {
       return null;
     }
-    if (known.size() > MAX_KNOWN) {
+    if (known.size() > MAX_KNOWN || knownPlaces > MAX_KNOWN_PLACES) {
+      withRows.forEach(place -> place.row = null); // which would hold all that follows
+      withRows.clear();
       known.clear();
-      generation.incrementAndGet();
+      knownPlaces = 0;
     }
     Place place = new Place(reading, accepting);
     Place twin = known.putIfAbsent(place, place);
-    return twin == null ? place : twin;
+    if (twin != null) {
+      return twin;
+    }
+    knownPlaces += reading.size();
+    return place;
   }
 
-  /** Where each byte leads. */
-  private record Row(int generation, @Nullable Place[] targets) {}
+  private synchronized void keep(Place place, @Nullable Place[] row) {
+    place.row = row;
+    withRows.add(place);
+  }
 
   /** A state: all places in the network that the text so far may have led to. */
   private final class Place implements State {
     private final Set<Frame> frames;
     private final boolean accepting;
     private final int hash;
-    private volatile @Nullable Row row; // once asked for
+    private volatile @Nullable Place @Nullable [] row; // by byte, once asked for
 
     Place(Set<Frame> frames, boolean accepting) {
       this.frames = frames;
@@ -124,13 +134,12 @@ final class Automaton implements Constraint {
 
     @Override
     public @Nullable State next(int b) {
-      Row current = row;
-      int now = generation.get();
-      if (current == null || current.generation() != now) {
-        current = new Row(now, newRow()); // lets go what was forgotten
-        row = current;
+      @Nullable Place[] targets = row;
+      if (targets == null) {
+        targets = newRow();
+        keep(this, targets);
       }
-      return current.targets()[b];
+      return targets[b];
     }
 
     /** Bytes between two ends of edges lead to the same state. */

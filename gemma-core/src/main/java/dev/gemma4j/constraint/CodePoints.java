@@ -41,9 +41,11 @@ record CodePoints(List<Range> ranges) {
   }
 
   CodePoints or(CodePoints other) {
-    List<Range> both = new ArrayList<>(ranges);
-    both.addAll(other.ranges);
-    return normalized(both);
+    return union(List.of(this, other));
+  }
+
+  static CodePoints union(List<CodePoints> sets) {
+    return normalized(sets.stream().flatMap(set -> set.ranges.stream()).toList());
   }
 
   CodePoints minus(CodePoints other) {

@@ -5,7 +5,9 @@ import java.util.Map;
 
 /**
  * The usual constraints. Compile one once and share it: all are immutable and safe for any number
- * of threads and generations.
+ * of threads and generations. A text that can be read in more than 5000 ways at once is not
+ * understood: {@code ((a?){1000}){1000}} is refused, and {@code x((a?){1000}){1000}} ends a
+ * generation after its x with an {@link IllegalStateException}.
  */
 public final class Constraints {
   private Constraints() {}
@@ -13,7 +15,7 @@ public final class Constraints {
   /**
    * Exactly one of some texts.
    *
-   * @throws IllegalArgumentException when there are none
+   * @throws IllegalArgumentException when there are none, or they are too large
    */
   public static Constraint choice(String... texts) {
     if (texts.length == 0) {
@@ -32,10 +34,10 @@ public final class Constraints {
    * repetitions {@code ? * + {n} {n,} {n,m}} up to 1000, greedy or lazy (which is the same here),
    * {@code ^} at the beginning and {@code $} at the end. All else is refused: look-around, back
    * references, word boundaries, possessive repetition, flags, named groups, Unicode properties,
-   * and nested or intersected classes.
+   * and nested or intersected classes, and more than 100 groups within each other.
    *
-   * @throws IllegalArgumentException that says what is not understood and where it stands, or that
-   *     no text matches
+   * @throws IllegalArgumentException that says what is not understood and where it stands, that no
+   *     text matches, or that the expression is too large
    */
   public static Constraint regex(String pattern) {
     return new Automaton(RegexParser.parse(pattern, false), Map.of());
@@ -46,26 +48,37 @@ public final class Constraints {
    * 2020-12</a>). Understood are
    *
    * <ul>
+   *   <li>{@code true} and {@code {}}, any value; {@code false}, none;
    *   <li>{@code type}, one or several of object, array, string, number, integer, boolean, null;
-   *   <li>{@code properties}, {@code required}, {@code additionalProperties: false}, which is also
-   *       assumed when it is absent: only the listed properties are written, in the schema's order;
-   *   <li>{@code items} (necessary), {@code minItems}, {@code maxItems};
+   *   <li>{@code properties}, {@code required}, {@code additionalProperties}, {@code true} or
+   *       {@code false}: only the listed properties are written, in the schema's order;
+   *   <li>an object without {@code properties}: any object, or one whose values are all valid for
+   *       {@code additionalProperties}. Nothing keeps a name from coming twice in it;
+   *   <li>{@code items}, else any; {@code minItems}, {@code maxItems};
    *   <li>{@code minLength}, {@code maxLength} in code points, or {@code pattern}, which is matched
-   *       anywhere in the string and understood as {@link #regex} does;
+   *       anywhere in the string and understood as {@link #regex} does, or {@code format}: date,
+   *       time, date-time, duration, uuid, ipv4, ipv6, hostname, email;
+   *   <li>{@code minimum}, {@code maximum}, {@code exclusiveMinimum}, {@code exclusiveMaximum} of
+   *       up to 100 digits; a number that has one is written without exponent;
    *   <li>{@code enum}, {@code const}, alone or with a {@code type};
    *   <li>{@code anyOf}; {@code oneOf} when its branches cannot match the same value: they differ
    *       in type, in values, or in a required property;
    *   <li>{@code $ref} to a place in the same schema, recursive ones too; {@code $defs};
-   *   <li>titles, descriptions, defaults and examples, which do nothing.
+   *   <li>titles, descriptions, defaults, examples and OpenAPI's {@code discriminator}, which do
+   *       nothing.
    * </ul>
    *
    * All other keywords are refused, not ignored. A space may follow each comma and colon; there is
    * no other white space. Strings escape only what JSON wants escaped. Numbers have at most 18
    * digits before the point, 17 after it, and two in the exponent, so integers fit a {@code long}
-   * and numbers a {@code double}.
+   * and numbers a {@code double}, unless their bounds have more. Of a format's texts the unusual
+   * are left out: leap seconds, the year 0, offsets of 18 hours and more, counts of more than six
+   * digits in a duration, host names of more than four parts, parts with more than two hyphens, 30
+   * characters before the first or 15 after one, and more than three parts of 20 characters before
+   * an address's at sign.
    *
    * @throws IllegalArgumentException that names place and keyword, when the schema is not
-   *     understood, is no JSON, or no value is valid
+   *     understood, is no JSON or too large, or no value is valid
    */
   public static Constraint jsonSchema(String schema) {
     return SchemaCompiler.compile(schema);
@@ -73,7 +86,7 @@ public final class Constraints {
 
   /**
    * Any JSON object, spelt as {@link #jsonSchema} spells JSON. It may nest without limit, so a
-   * small {@code maxTokens} can cut it.
+   * small {@code maxTokens} can cut it, and have a name twice.
    */
   public static Constraint jsonObject() {
     return SchemaCompiler.anyObject();

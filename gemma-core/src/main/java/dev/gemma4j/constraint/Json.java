@@ -76,7 +76,14 @@ final class Json {
         yield list;
       }
       case VALUE_STRING -> parser.getText();
-      case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> new BigDecimal(parser.getText());
+      case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> {
+        try {
+          yield new BigDecimal(parser.getText());
+        } catch (NumberFormatException e) {
+          throw new IllegalArgumentException(
+              "schema: found " + parser.getText() + " for a number", e);
+        }
+      }
       case VALUE_TRUE -> true;
       case VALUE_FALSE -> false;
       default -> NULL;

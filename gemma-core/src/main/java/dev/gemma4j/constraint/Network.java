@@ -2,6 +2,7 @@ package dev.gemma4j.constraint;
 
 import dev.gemma4j.constraint.CodePoints.Range;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -48,14 +49,30 @@ final class Network {
     return first;
   }
 
+  /** Marks the nodes from which their rule's end can be reached, from the ends back. */
   private void findProductive() {
-    boolean news = true;
-    while (news) {
-      news = false;
-      for (Node node : nodes.reversed()) { // ends mostly come last
-        news |= node.findProductive();
+    Map<Node, List<Node>> before = new HashMap<>();
+    for (Node node : nodes) {
+      node.bytes.forEach(edge -> add(before, edge.target(), node));
+      node.empties.forEach(target -> add(before, target, node));
+      node.calls.forEach(
+          call -> {
+            add(before, call.rule(), node);
+            add(before, call.after(), node);
+          });
+    }
+    ArrayDeque<Node> open = new ArrayDeque<>(nodes);
+    while (!open.isEmpty()) {
+      Node node = open.pop();
+      if (!node.isProductive && node.leadsToEnd()) {
+        node.isProductive = true;
+        before.getOrDefault(node, List.of()).forEach(open::push);
       }
     }
+  }
+
+  private static void add(Map<Node, List<Node>> before, Node target, Node node) {
+    before.computeIfAbsent(target, unknown -> new ArrayList<>(1)).add(node);
   }
 
   private Node node() {
@@ -98,9 +115,14 @@ final class Network {
         at.empties.add(to);
       }
       case Expression.Choice choice -> {
+        Node literals = null; // begin at one node, so that many of them are few places
         for (Expression option : choice.options()) {
-          Node start = node();
-          from.empties.add(start);
+          boolean literal = option instanceof Expression.Literal;
+          Node start = literal && literals != null ? literals : node();
+          if (start != literals) {
+            from.empties.add(start);
+          }
+          literals = literal ? start : literals;
           build(start, to, option);
         }
       }
@@ -161,11 +183,21 @@ final class Network {
     }
     Node at = from;
     for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
-      Node next = node();
-      at.bytes.add(new Node.ByteEdge(b & 0xff, b & 0xff, next));
-      at = next;
+      at = step(at, b & 0xff, b & 0xff);
     }
     at.empties.add(to);
+  }
+
+  /** Where a byte leads that others may have led to before. */
+  private Node step(Node from, int low, int high) {
+    for (Node.ByteEdge edge : from.bytes) {
+      if (edge.low() == low && edge.high() == high) {
+        return edge.target();
+      }
+    }
+    Node next = node();
+    from.bytes.add(new Node.ByteEdge(low, high, next));
+    return next;
   }
 
   /**
@@ -194,10 +226,10 @@ final class Network {
     byte[] lows = Character.toString(low).getBytes(StandardCharsets.UTF_8);
     byte[] highs = Character.toString(high).getBytes(StandardCharsets.UTF_8);
     Node at = from;
-    for (int i = 0; i < lows.length; i++) {
-      Node next = i == lows.length - 1 ? to : node();
-      at.bytes.add(new Node.ByteEdge(lows[i] & 0xff, highs[i] & 0xff, next));
-      at = next;
+    for (int i = 0; i < lows.length - 1; i++) {
+      at = step(at, lows[i] & 0xff, highs[i] & 0xff);
     }
+    at.bytes.add(
+        new Node.ByteEdge(lows[lows.length - 1] & 0xff, highs[highs.length - 1] & 0xff, to));
   }
 }

@@ -40,17 +40,11 @@ final class Node {
     return node.bytes.isEmpty() && node.calls.isEmpty() && node.empties.isEmpty();
   }
 
-  /** Marks the node when an edge leads on to the end; whether that is news. */
-  boolean findProductive() {
-    if (isProductive) {
-      return false;
-    }
-    isProductive =
-        isEnd
-            || bytes.stream().anyMatch(edge -> edge.target().isProductive)
-            || empties.stream().anyMatch(node -> node.isProductive)
-            || calls.stream()
-                .anyMatch(call -> call.rule().isProductive && call.after().isProductive);
-    return isProductive;
+  /** Whether an edge leads on to the end, as far as the others' marks tell. */
+  boolean leadsToEnd() {
+    return isEnd
+        || bytes.stream().anyMatch(edge -> edge.target().isProductive)
+        || empties.stream().anyMatch(node -> node.isProductive)
+        || calls.stream().anyMatch(call -> call.rule().isProductive && call.after().isProductive);
   }
 }

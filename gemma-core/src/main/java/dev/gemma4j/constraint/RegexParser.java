@@ -16,9 +16,15 @@ final class RegexParser {
       DIGITS.or(CodePoints.of('a', 'z')).or(CodePoints.of('A', 'Z')).or(CodePoints.of('_'));
   private static final CodePoints SPACE = CodePoints.in(" \t\n\u000b\f\r");
 
+  /** Each takes some of the stack, here and when its network is built. */
+  private static final int MAX_DEPTH = 100;
+
+  private static final int QUOTED = 100; // of a pattern in a message
+
   private final String pattern;
   private final boolean search;
   private int at;
+  private int depth; // of groups
 
   private RegexParser(String pattern, boolean search) {
     this.pattern = pattern;
@@ -36,8 +42,9 @@ final class RegexParser {
   }
 
   private IllegalArgumentException refused(String what, int position) {
+    String quoted = pattern.length() > QUOTED ? pattern.substring(0, QUOTED) + "..." : pattern;
     return new IllegalArgumentException(
-        "regular expression '" + pattern + "', position " + position + ": " + what);
+        "regular expression '" + quoted + "', position " + position + ": " + what);
   }
 
   private boolean more() {
@@ -100,7 +107,11 @@ final class RegexParser {
                   + " are not supported",
               start);
         }
+        if (++depth > MAX_DEPTH) {
+          throw refused("more than " + MAX_DEPTH + " groups within each other", start);
+        }
         Expression group = alternatives(false);
+        depth--;
         if (!accept(")")) {
           throw refused("a ( without its )", start);
         }
@@ -174,7 +185,7 @@ final class RegexParser {
 
   private CodePoints characterClass(int start) {
     boolean negated = accept("^");
-    CodePoints set = new CodePoints(List.of());
+    List<CodePoints> items = new ArrayList<>();
     boolean first = true;
     while (first || !looking("]")) {
       if (!more() || looking("]")) {
@@ -197,10 +208,11 @@ final class RegexParser {
         }
         item = CodePoints.of(low(item), low(last));
       }
-      set = set.or(item);
+      items.add(item);
       first = false;
     }
     at++;
+    CodePoints set = CodePoints.union(items);
     return negated ? set.complement() : set;
   }
 

@@ -1,10 +1,12 @@
 package dev.gemma4j.constraint;
 
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Map.Entry;
 import java.util.Set;
 
 /** Turns the JSON schemas that {@link Constraints#jsonSchema} documents into a grammar. */
@@ -24,13 +26,16 @@ final class SchemaCompiler {
           "readOnly",
           "writeOnly");
 
+  private static final Set<String> BOUNDS =
+      Set.of("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum");
+
   private static final Map<String, Set<String>> KEYWORDS =
       Map.of(
           "object", Set.of("properties", "required", "additionalProperties"),
           "array", Set.of("items", "minItems", "maxItems"),
-          "string", Set.of("minLength", "maxLength", "pattern"),
-          "number", Set.of(),
-          "integer", Set.of(),
+          "string", Set.of("minLength", "maxLength", "pattern", "format"),
+          "number", BOUNDS,
+          "integer", BOUNDS,
           "boolean", Set.of(),
           "null", Set.of());
 
@@ -41,9 +46,24 @@ final class SchemaCompiler {
       RegexParser.parse("-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?", false);
   private static final Expression CHARACTER = Json.inString(new Expression.OneOf(CodePoints.ALL));
   private static final Expression QUOTE = new Expression.Literal("\"");
+  private static final Expression STRING =
+      Expression.sequence(QUOTE, Expression.any(CHARACTER), QUOTE);
+  private static final Expression BOOLEAN = RegexParser.parse("true|false", false);
+  private static final Expression NULL = new Expression.Literal("null");
+  private static final Expression NOTHING = new Expression.Choice(List.of());
+
+  private static final Expression ANY_VALUE = new Expression.Reference("any value");
+  private static final Expression ANY_OBJECT =
+      list("{", Expression.sequence(STRING, COLON, ANY_VALUE), "}");
+  private static final Map<String, Expression> ANY =
+      Map.of(
+          "any value",
+          Expression.choice(ANY_OBJECT, list("[", ANY_VALUE, "]"), STRING, NUMBER, BOOLEAN, NULL));
 
   private final Schemas schemas;
-  private final Map<String, Expression> rules = new HashMap<>();
+  private final Map<String, Expression> rules = new HashMap<>(ANY);
+  private final Set<String> known = new HashSet<>(); // pointers that have a rule, or will
+  private final ArrayDeque<Entry<String, Object>> unread = new ArrayDeque<>();
 
   private SchemaCompiler(Schemas schemas) {
     this.schemas = schemas;
@@ -58,19 +78,17 @@ final class SchemaCompiler {
     Object root = Json.parse(schema);
     SchemaCompiler compiler = new SchemaCompiler(new Schemas(root));
     Expression start = compiler.rule("#", root);
+    // A loop, as references may make chains of any length.
+    while (!compiler.unread.isEmpty()) {
+      Entry<String, Object> next = compiler.unread.remove();
+      compiler.rules.put(next.getKey(), compiler.expression(next.getKey(), next.getValue()));
+    }
     return new Automaton(start, compiler.rules);
   }
 
   /** The machine of any JSON object. */
   static Automaton anyObject() {
-    Expression value = new Expression.Reference("value");
-    Expression string = Expression.sequence(QUOTE, Expression.any(CHARACTER), QUOTE);
-    Expression object = list("{", Expression.sequence(string, COLON, value), "}");
-    Expression constant = RegexParser.parse("true|false|null", false);
-    return new Automaton(
-        object,
-        Map.of(
-            "value", Expression.choice(object, list("[", value, "]"), string, NUMBER, constant)));
+    return new Automaton(ANY_OBJECT, ANY);
   }
 
   private static Expression list(String open, Expression item, String close) {
@@ -83,14 +101,16 @@ final class SchemaCompiler {
 
   /** A rule for the schema at a pointer, which may refer to itself. */
   private Expression rule(String pointer, Object schema) {
-    if (!rules.containsKey(pointer)) {
-      rules.put(pointer, new Expression.Literal("")); // holds the place against recursion
-      rules.put(pointer, expression(pointer, schema));
+    if (known.add(pointer)) {
+      unread.add(Map.entry(pointer, schema));
     }
     return new Expression.Reference(pointer);
   }
 
   private Expression expression(String at, Object node) {
+    if (node instanceof Boolean any) {
+      return any ? ANY_VALUE : NOTHING;
+    }
     Map<String, Object> schema = Schemas.object(at, node);
     if (schema.containsKey("$ref")) {
       allow(at, schema, Set.of("$ref"));
@@ -99,7 +119,7 @@ final class SchemaCompiler {
     }
     for (String union : List.of("anyOf", "oneOf")) {
       if (schema.containsKey(union)) {
-        allow(at, schema, Set.of(union));
+        allow(at, schema, Set.of(union, "discriminator")); // OpenAPI's, which adds no condition
         return union(at + "/" + union, Schemas.list(at, schema, union), union.equals("oneOf"));
       }
     }
@@ -109,6 +129,9 @@ final class SchemaCompiler {
     }
     List<String> types = Schemas.types(at, schema);
     if (types.isEmpty()) {
+      if (ANNOTATIONS.containsAll(schema.keySet())) {
+        return ANY_VALUE;
+      }
       throw Schemas.refused(
           at, "found " + schema.keySet() + ", expected type, enum, const, anyOf, oneOf or $ref");
     }
@@ -156,13 +179,16 @@ final class SchemaCompiler {
       case "object" -> object(at, schema);
       case "array" -> array(at, schema);
       case "string" -> string(at, schema);
-      case "number" -> NUMBER;
-      case "integer" -> INTEGER;
-      case "boolean" -> RegexParser.parse("true|false", false);
-      case "null" -> new Expression.Literal("null");
-      default ->
-          throw Schemas.refused(at, "type " + type + ", expected some of " + KEYWORDS.keySet());
+      case "number" -> bounded(schema) ? NumberRange.of(at, schema, NumberRange.DECIMALS) : NUMBER;
+      case "integer" -> bounded(schema) ? NumberRange.of(at, schema, 0) : INTEGER;
+      case "boolean" -> BOOLEAN;
+      case "null" -> NULL;
+      default -> throw new AssertionError(type);
     };
+  }
+
+  private static boolean bounded(Map<String, Object> schema) {
+    return schema.keySet().stream().anyMatch(BOUNDS::contains);
   }
 
   private static Expression string(String at, Map<String, Object> schema) {
@@ -170,8 +196,18 @@ final class SchemaCompiler {
     int min = Schemas.count(at, schema, "minLength", 0);
     int max = Schemas.count(at, schema, "maxLength", Expression.UNLIMITED);
     checkOrder(at, "minLength", min, "maxLength", max);
-    if (schema.containsKey("pattern")) {
-      if (schema.containsKey("minLength") || schema.containsKey("maxLength")) {
+    boolean counted = schema.containsKey("minLength") || schema.containsKey("maxLength");
+    if (schema.containsKey("format")) {
+      if (counted || schema.containsKey("pattern")) {
+        throw Schemas.refused(at, "format beside pattern, minLength or maxLength is not supported");
+      }
+      String format = Schemas.text(at, schema, "format");
+      content = Formats.of(format);
+      if (content == null) {
+        throw Schemas.refused(at, "format " + format + ", expected some of " + Formats.names());
+      }
+    } else if (schema.containsKey("pattern")) {
+      if (counted) {
         throw Schemas.refused(at, "pattern beside minLength or maxLength is not supported");
       }
       try {
@@ -195,11 +231,7 @@ final class SchemaCompiler {
     int min = Schemas.count(at, schema, "minItems", 0);
     int max = Schemas.count(at, schema, "maxItems", Expression.UNLIMITED);
     checkOrder(at, "minItems", min, "maxItems", max);
-    Object itemSchema = schema.get("items");
-    if (itemSchema == null) {
-      throw Schemas.refused(at, "an array needs items");
-    }
-    Expression item = rule(at + "/items", itemSchema);
+    Expression item = rule(at + "/items", schema.getOrDefault("items", true));
     Expression more =
         new Expression.Repeat(
             Expression.sequence(COMMA, item),
@@ -213,16 +245,21 @@ final class SchemaCompiler {
   }
 
   private Expression object(String at, Map<String, Object> schema) {
-    Object additional = schema.getOrDefault("additionalProperties", false);
-    if (!additional.equals(false)) {
-      throw Schemas.refused(at, "additionalProperties is supported as false alone");
-    }
     Map<String, Object> properties = Schemas.properties(at, schema);
     Set<String> required = Schemas.required(at, schema);
     for (String name : required) {
       if (!properties.containsKey(name)) {
         throw Schemas.refused(at, "required " + name + " is not among the properties");
       }
+    }
+    Object others = schema.getOrDefault("additionalProperties", true);
+    if (properties.isEmpty()) {
+      Expression value = rule(at + "/additionalProperties", others);
+      return list("{", Expression.sequence(STRING, COLON, value), "}");
+    }
+    if (!(others instanceof Boolean)) {
+      throw Schemas.refused(
+          at, "additionalProperties beside properties is supported as true or false alone");
     }
     // From the last property back: what may follow when nothing stands before it, and when
     // something does.

@@ -2,11 +2,13 @@ package dev.gemma4j.constraint;
 
 import java.math.BigDecimal;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** Typed access to the parts of a schema, which may be anything, and what two schemas share. */
@@ -14,7 +16,14 @@ final class Schemas {
   /** How deep two schemas are compared; schemas that differ further down count as alike. */
   private static final int MAX_DEPTH = 16;
 
+  /** How much of schemas is compared; unions of unions would take for ever. */
+  private static final int MAX_COMPARED = 1_000_000;
+
+  private static final List<String> TYPES =
+      List.of("object", "array", "string", "number", "integer", "boolean", "null");
+
   private final Object root;
+  private int compared;
 
   Schemas(Object root) {
     this.root = root;
@@ -24,14 +33,13 @@ final class Schemas {
     return new IllegalArgumentException("schema at " + at + ": " + what);
   }
 
+  @SuppressWarnings("unchecked") // keys of JSON objects are strings
   static Map<String, Object> object(String at, @Nullable Object node) {
     if (!(node instanceof Map<?, ?> map)) {
       String found = node == null ? "nothing" : Json.text(node);
       throw refused(at, "found " + found + ", expected an object");
     }
-    Map<String, Object> result = new LinkedHashMap<>();
-    map.forEach((key, value) -> result.put((String) key, value));
-    return result;
+    return (Map<String, Object>) map;
   }
 
   static String text(String at, Map<String, Object> schema, String keyword) {
@@ -64,13 +72,19 @@ final class Schemas {
 
   /** The type, or the types; none when the schema does not say. */
   static List<String> types(String at, Map<String, Object> schema) {
-    return switch (schema.get("type")) {
-      case null -> List.of();
-      case String type -> List.of(type);
-      case List<?> list ->
-          list.stream().map(type -> type instanceof String t ? t : Json.text(type)).toList();
-      default -> throw refused(at, "type: expected a string or an array of strings");
-    };
+    Set<String> types = new LinkedHashSet<>();
+    Object found = schema.getOrDefault("type", List.of());
+    for (Object type : found instanceof List<?> list ? list : List.of(found)) {
+      if (!TYPES.contains(type)) {
+        String name = type instanceof String text ? text : Json.text(type);
+        throw refused(at, "type " + name + ", expected some of " + TYPES);
+      }
+      types.add((String) type);
+    }
+    if (types.isEmpty() && schema.containsKey("type")) {
+      throw refused(at, "type: expected some of " + TYPES);
+    }
+    return List.copyOf(types);
   }
 
   static Map<String, Object> properties(String at, Map<String, Object> schema) {
@@ -99,7 +113,9 @@ final class Schemas {
     }
     Object constant = schema.get("const");
     if (constant != null) {
-      if (schema.containsKey("enum") && values.stream().noneMatch(v -> same(v, constant))) {
+      Object wanted = comparable(constant);
+      if (schema.containsKey("enum")
+          && values.stream().noneMatch(v -> comparable(v).equals(wanted))) {
         return List.of();
       }
       values = new ArrayList<>(List.of(constant));
@@ -130,10 +146,18 @@ final class Schemas {
     return schemaType.equals(type) || schemaType.equals("number") && type.equals("integer");
   }
 
-  private static boolean same(Object a, Object b) {
-    return a instanceof BigDecimal x && b instanceof BigDecimal y
-        ? x.compareTo(y) == 0
-        : a.equals(b);
+  /** Equal for values that JSON Schema takes for equal: 1 and 1.0 are the same number. */
+  private static Object comparable(Object value) {
+    return switch (value) {
+      case BigDecimal number -> number.stripTrailingZeros();
+      case List<?> list -> list.stream().map(Schemas::comparable).toList();
+      case Map<?, ?> map -> {
+        Map<Object, Object> result = new HashMap<>();
+        map.forEach((key, child) -> result.put(key, comparable(child)));
+        yield result;
+      }
+      default -> value;
+    };
   }
 
   /** A key as JSON pointers spell it (RFC 6901). */
@@ -165,6 +189,13 @@ final class Schemas {
     return node;
   }
 
+  private void count(String at, int more) {
+    compared += more;
+    if (compared > MAX_COMPARED) {
+      throw refused(at, "oneOf has too much to compare; use anyOf");
+    }
+  }
+
   /** Whether surely no text that is generated for one of two schemas is valid for the other. */
   boolean disjoint(String at, Object a, Object b) {
     return disjoint(at, a, b, MAX_DEPTH);
@@ -173,6 +204,10 @@ final class Schemas {
   private boolean disjoint(String at, Object left, Object right, int depth) {
     if (depth == 0) {
       return false;
+    }
+    count(at, 1);
+    if (left instanceof Boolean || right instanceof Boolean) {
+      return left.equals(false) || right.equals(false);
     }
     Map<String, Object> a = object(at, left);
     Map<String, Object> b = object(at, right);
@@ -185,14 +220,14 @@ final class Schemas {
     }
     List<?> valuesA = values(at, a);
     List<?> valuesB = values(at, b);
+    count(at, (valuesA == null ? 0 : valuesA.size()) + (valuesB == null ? 0 : valuesB.size()));
     if (valuesA != null && valuesB != null) {
-      return valuesA.stream().noneMatch(x -> valuesB.stream().anyMatch(y -> same(x, y)));
+      Set<Object> ofA = new HashSet<>(valuesA.stream().map(Schemas::comparable).toList());
+      return valuesB.stream().noneMatch(value -> ofA.contains(comparable(value)));
     }
     Set<String> common = new HashSet<>();
-    for (String x :
-        valuesA == null ? types(at, a) : valuesA.stream().map(Schemas::typeOf).toList()) {
-      for (String y :
-          valuesB == null ? types(at, b) : valuesB.stream().map(Schemas::typeOf).toList()) {
+    for (String x : typesOf(at, a, valuesA)) {
+      for (String y : typesOf(at, b, valuesB)) {
         if (overlap(x, y) || overlap(y, x)) {
           common.add(x);
         }
@@ -200,6 +235,15 @@ final class Schemas {
     }
     boolean objects = valuesA == null && valuesB == null && common.equals(Set.of("object"));
     return common.isEmpty() || objects && differ(at, a, b, depth);
+  }
+
+  private static Set<String> typesOf(
+      String at, Map<String, Object> schema, @Nullable List<?> values) {
+    if (values != null) {
+      return values.stream().map(Schemas::typeOf).collect(Collectors.toSet());
+    }
+    List<String> types = types(at, schema);
+    return Set.copyOf(types.isEmpty() ? TYPES : types);
   }
 
   /** What a schema is a union of, if it is one. */
@@ -221,12 +265,13 @@ final class Schemas {
     Map<String, Object> ofB = properties(at, b);
     Set<String> requiredA = required(at, a);
     Set<String> requiredB = required(at, b);
+    count(at, requiredA.size() + requiredB.size());
     boolean tagged =
         requiredA.stream()
             .filter(requiredB::contains)
             .filter(name -> ofA.containsKey(name) && ofB.containsKey(name))
             .anyMatch(name -> disjoint(at, ofA.get(name), ofB.get(name), depth - 1));
-    // Only properties that a schema lists are ever written.
+    // Only properties that a schema lists are ever written; where it lists none it requires none.
     return tagged
         || requiredA.stream().anyMatch(name -> !ofB.containsKey(name))
             && requiredB.stream().anyMatch(name -> !ofA.containsKey(name));

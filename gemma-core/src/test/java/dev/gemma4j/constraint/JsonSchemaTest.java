@@ -4,7 +4,11 @@ import static dev.gemma4j.constraint.RegexTest.accepts;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.time.YearMonth;
 import java.util.List;
+import java.util.function.Function;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -96,11 +100,138 @@ class JsonSchemaTest {
         three + ", 'required': ['b'], 'additionalProperties': false}",
         List.of("{'b':2}", "{'a':1,'b':2}", "{'b':2,'c':3}", "{'a':1,'b':2,'c':3}"),
         List.of("{}", "{'a':1}", "{'a':1,'c':3}"));
-    check("{'type': 'object'}", List.of("{}"), List.of("{'a':1}", "{ }"));
     check(
         "{'type': 'object', 'properties': {'a/b~\\\"': {'type': 'null'}}}",
         List.of("{'a/b~\\\"':null}"),
         List.of("{'a':null}"));
+  }
+
+  @Test
+  void whatIsNotSaidIsAnyValue() {
+    List<String> values =
+        List.of("1", "'a'", "null", "true", "[]", "[1, ['x'],{}]", "{}", "{'a': {'b':[-0.5]}}");
+    List<String> none = List.of("", "{'a'}", "[1,]", "nul", "{'a':1,}", "1 ");
+    for (String any : List.of("true", "{}", "{'title': 'Anything', 'description': 'x'}")) {
+      check(any, values, none);
+      check(
+          "{'type': 'object', 'properties': {'a': " + any + "}, 'required': ['a']}",
+          values.stream().map(value -> "{'a':" + value + "}").toList(),
+          List.of("{}", "{'b':1}", "{'a':1,'b':1}"));
+    }
+    check("{'type': 'array'}", List.of("[]", "[1,'a', {'b':null}]"), List.of("{}", "1", "[,]"));
+    check("{'type': 'array', 'items': false}", List.of("[]"), List.of("[1]", "[null]"));
+  }
+
+  @Test
+  void anObjectWithoutPropertiesIsAnyOrAMap() {
+    List<String> objects = List.of("{}", "{'a':1}", "{'a\\n': [1], 'b':{'c':null}}");
+    for (String any :
+        List.of("", ", 'properties': {}", ", 'additionalProperties': true", ", 'required': []")) {
+      check("{'type': 'object'" + any + "}", objects, List.of("[]", "{ }", "{'a'}", "null", ""));
+    }
+    check(
+        "{'type': 'object', 'additionalProperties': {'type': 'integer'}}",
+        List.of("{}", "{'a':1}", "{'a': 1, 'b':-2}"),
+        List.of("{'a':'b'}", "{'a':null}", "{'a':1.5}"));
+    check(
+        "{'type': 'object', 'additionalProperties': false}",
+        List.of("{}"),
+        List.of("{'a':1}", "{ }"));
+    check(
+        "{'type': 'object', 'additionalProperties': true, 'properties': {'a': {'type': 'null'}}}",
+        List.of("{}", "{'a':null}"),
+        List.of("{'a':1}", "{'b':null}"));
+  }
+
+  @Test
+  void clientsNameTheTagOfAUnion() {
+    check(
+        "{'discriminator': {'propertyName': 'k'}, 'oneOf': [{'type': 'object', 'required': ['k'],"
+            + " 'properties': {'k': {'const': 'a'}}}, {'type': 'null'}]}",
+        List.of("{'k':'a'}", "null"),
+        List.of("{'k':'b'}", "{}"));
+  }
+
+  @Test
+  void whatPydanticWritesIsUnderstood() {
+    check(
+        """
+        {'$defs': {'Mood': {'enum': ['glad', 'sad'], 'title': 'Mood', 'type': 'string'}},
+         'properties': {
+          'name': {'maxLength': 20, 'minLength': 1, 'title': 'Name', 'type': 'string'},
+          'age': {'maximum': 150, 'minimum': 0, 'title': 'Age', 'type': 'integer'},
+          'height': {'anyOf': [{'exclusiveMinimum': 0, 'type': 'number'}, {'type': 'null'}], 'default': null, 'title': 'Height'},
+          'born': {'format': 'date', 'title': 'Born', 'type': 'string'},
+          'mood': {'$ref': '#/$defs/Mood'},
+          'scores': {'additionalProperties': {'type': 'integer'}, 'title': 'Scores', 'type': 'object'},
+          'other': {'additionalProperties': true, 'title': 'Other', 'type': 'object'},
+          'any': {'title': 'Any'}},
+         'required': ['name', 'age', 'born', 'mood', 'scores', 'other', 'any'],
+         'title': 'Person', 'type': 'object'}
+        """,
+        List.of(
+            "{'name':'Ann','age':150,'height':1.75,'born':'2000-02-29','mood':'sad','scores':{'a':1},'other':{'x':[]},'any':null}",
+            "{'name':'Ann','age':0,'height':null,'born':'1999-12-31','mood':'glad','scores':{},'other':{},'any':[1]}"),
+        List.of(
+            "{'name':'Ann','age':151,'born':'2000-02-29','mood':'sad','scores':{},'other':{},'any':1}",
+            "{'name':'Ann','age':1,'height':0,'born':'2000-02-29','mood':'sad','scores':{},'other':{},'any':1}",
+            "{'name':'Ann','age':1,'born':'2001-02-29','mood':'sad','scores':{},'other':{},'any':1}",
+            "{'name':'Ann','age':1,'born':'2000-02-29','mood':'sad','scores':{'a':'b'},'other':{},'any':1}"));
+  }
+
+  @Test
+  void manyValuesAreFewPlaces() {
+    List<String> values = IntStream.range(0, 20_000).mapToObj(i -> "'v" + i * 7 + "'").toList();
+    check(
+        "{'enum': [" + String.join(",", values) + "]}",
+        List.of("'v0'", "'v7'", "'v77'", "'v139993'"),
+        List.of("'v1'", "'v'", "'v140000'"));
+  }
+
+  @Test
+  void dates() {
+    Constraint date = Constraints.jsonSchema("{\"type\": \"string\", \"format\": \"date\"}");
+    for (int year = 0; year < 10_000; year += year >= 1890 && year < 2110 ? 1 : 13) {
+      for (int month = 0; month <= 13; month++) {
+        for (int day = month == 2 ? 27 : 0; day <= 32; day++) {
+          String text = String.format("%04d-%02d-%02d", year, month, day);
+          assertThat(accepts(date, '"' + text + '"'))
+              .as(text)
+              .isEqualTo(year > 0 && isDate(year, month, day));
+        }
+      }
+    }
+  }
+
+  private static boolean isDate(int year, int month, int day) {
+    return month >= 1
+        && month <= 12
+        && day >= 1
+        && day <= YearMonth.of(year, month).lengthOfMonth();
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      textBlock =
+          """
+          date      | 2024-02-29 0004-02-29 2000-02-29 0001-01-01 | 1900-02-29 2023-02-29 24-01-01 2024-1-01 0000-02-29
+          time      | 00:00:00Z 23:59:59.123456+05:30 12:00:00.5-08:00 | 24:00:00Z 12:60:00Z 12:00:00 12:00Z 12:00:00.Z 23:59:60Z
+          date-time | 2026-11-26T20:12:06Z 2024-02-29T00:00:00.1+00:00 | 2026-11-26 2026-11-26T20:12:06 2023-02-29T00:00:00Z 2026-11-26t20:12:06Z
+          duration  | P1D P1Y2M3D P1YT1S PT1H2M3S P2W PT5M P1M PT36H | P PT P1YT P1Y3D PT1H3S P1W1D 1D P-1D P1.5D
+          uuid      | 123e4567-e89b-12d3-a456-426614174000 00000000-0000-0000-0000-00000000000F | 123e4567e89b12d3a456426614174000 123e4567-e89b-12d3-a456-42661417400
+          ipv4      | 0.0.0.0 255.255.255.255 192.168.1.10 | 256.1.1.1 1.2.3 01.2.3.4 1.2.3.4.5 1..2.3
+          ipv6      | :: ::1 1:: 1:2:3:4:5:6:7:8 fe80::1:2 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1::3:4:5:6:7:8 | : ::: 1:2:3:4:5:6:7 1:2:3:4:5:6:7:8:9 1::2::3 12345:: 1:2:3:4:5:6:7::8 :1::
+          hostname  | a localhost a-b.example.com x1.y2.z3.w4 EXAMPLE.org | -a a- a..b .a a. a_b ä.de a.b.c.d.e
+          email     | a@b.cd first.last+tag@sub.example.org o'x@example.com | a@b @b.cd a@ a.b.cd .a@b.cd a..b@c.de a.@b.cd a@-b.cd a@b.c1
+          """)
+  void formats(String format, String valid, String invalid) {
+    Function<String, List<String>> texts =
+        list -> Stream.of(list.split(" ")).map(text -> '"' + text + '"').toList();
+    Constraint constraint =
+        Constraints.jsonSchema("{\"type\": \"string\", \"format\": \"" + format + "\"}");
+    assertThat(texts.apply(valid)).allMatch(text -> accepts(constraint, text));
+    assertThat(texts.apply(invalid)).noneMatch(text -> accepts(constraint, text));
   }
 
   @Test
@@ -149,22 +280,33 @@ class JsonSchemaTest {
       quoteCharacter = '`',
       textBlock =
           """
-          {'type': 'integer', 'minimum': 3}                          | schema at #: minimum is not supported here
-          {'type': 'string', 'format': 'date'}                       | schema at #: format
+          {'type': 'integer', 'multipleOf': 3}                       | schema at #: multipleOf is not supported here
+          {'type': 'string', 'minimum': 3}                           | schema at #: minimum is not supported here
+          {'type': 'integer', 'minimum': '3'}                        | schema at #: minimum: found "3", expected a number
+          {'type': 'integer', 'exclusiveMinimum': true}              | exclusiveMinimum: found true, expected a number
+          {'type': 'integer', 'minimum': 3, 'maximum': 2}            | schema at #: no integer is between its bounds
+          {'type': 'integer', 'exclusiveMinimum': 3, 'exclusiveMaximum': 4} | no integer
+          {'type': 'number', 'minimum': 1e200}                       | minimum: found 1E+200, expected at most 100 digits
+          {'type': 'number', 'maximum': -1e999999999}                | maximum: found -1E+999999999, expected at most 100 digits
+          {'type': 'number', 'maximum': 1e99999999999}               | found 1e99999999999 for a number
+          {'type': 'string', 'format': 'uri'}                        | schema at #: format uri, expected some of [date, date-time, duration, email
+          {'type': 'string', 'format': 'date', 'maxLength': 3}       | format beside
+          {'type': 'string', 'format': 'date', 'pattern': 'a'}       | format beside
           {'type': 'string', 'minItems': 3}                          | schema at #: minItems
-          {'type': 'object', 'additionalProperties': true}           | additionalProperties is supported as false alone
+          {'type': 'object', 'properties': {'a': {}}, 'additionalProperties': {'type': 'null'}} | additionalProperties beside properties
           {'type': 'object', 'properties': {'a': {'not': {}}}}       | schema at #/properties/a: found [not], expected type
-          {'type': 'object', 'properties': {'a/b': true}}            | schema at #/properties/a~1b: found true, expected an object
+          {'type': 'object', 'properties': {'a/b': 1}}               | schema at #/properties/a~1b: found 1, expected an object
           {'type': 'object', 'required': ['a']}                      | required a is not among
-          {'type': 'array'}                                          | an array needs items
           {'type': 'array', 'items': {'type': 'null'}, 'uniqueItems': true} | uniqueItems
           {'type': 'array', 'items': {'type': 'null'}, 'minItems': 3, 'maxItems': 2} | minItems 3 is above maxItems 2
           {'type': 'string', 'maxLength': -1}                        | maxLength: found -1
           {'type': 'string', 'pattern': '(?=a)'}                     | schema at #/pattern: regular expression
           {'type': 'string', 'pattern': 'a', 'maxLength': 3}         | pattern beside
           {'type': 'text'}                                           | type text
+          {'type': []}                                               | type: expected some of
+          {'type': ['null', 1]}                                      | type 1, expected some of
+          false                                                      | allows no text at all
           {'properties': {}}                                         | expected type
-          {}                                                         | expected type
           {'allOf': [{'type': 'null'}]}                              | expected type
           {'type': 'null', 'anyOf': []}                              | type is not supported here
           {'anyOf': []}                                              | anyOf: expected an array that is not empty
@@ -175,6 +317,10 @@ class JsonSchemaTest {
           {'oneOf': [{'type': 'integer'}, {'type': 'number'}]}       | branches 0 and 1 may match the same value
           {'oneOf': [{'type': 'string'}, {'const': 'a'}]}            | branches 0 and 1 may match the same value
           {'oneOf': [{'enum': [1, 2]}, {'const': 2.0}]}              | branches 0 and 1 may match the same value
+          {'oneOf': [{'const': {'a': [1]}}, {'const': {'a': [1.0]}}]} | branches 0 and 1 may match the same value
+          {'oneOf': [{'type': 'null'}, {}]}                          | branches 0 and 1 may match the same value
+          {'oneOf': [{'type': 'null'}, true]}                        | branches 0 and 1 may match the same value
+          {'oneOf': [{'type': 'object'}, {'type': 'object', 'properties': {'a': {}}, 'required': ['a']}]} | may match the same value
           {'oneOf': [{'type': 'object', 'properties': {'a': {'const': 1}}}, {'type': 'object', 'properties': {'a': {'const': 2}}}]} | may match the same value
           {'type': 'object', 'properties': {'a': {'$ref': '#'}}, 'required': ['a']} | allows no text at all
           {'type': 'null', 'type': 'null'}                           | Duplicate

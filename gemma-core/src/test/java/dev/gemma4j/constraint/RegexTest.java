@@ -3,9 +3,11 @@ package dev.gemma4j.constraint;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.lang.ref.WeakReference;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Random;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
@@ -184,9 +186,49 @@ class RegexTest {
   }
 
   @Test
+  void deepGroupsAreRefused() {
+    assertThat(accepts(Constraints.regex("(".repeat(100) + "a" + ")*".repeat(100)), "aa")).isTrue();
+    for (int depth : new int[] {101, 3000, 100_000}) {
+      assertThatThrownBy(() -> Constraints.regex("(".repeat(depth) + "a" + ")".repeat(depth)))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("position 100: more than 100 groups within each other")
+          .satisfies(e -> assertThat(e.getMessage()).hasSizeLessThan(300));
+    }
+  }
+
+  @Test
   void tooManyReadingsAreRefused() {
-    assertThatThrownBy(() -> accepts(Constraints.regex("((a?){0,1000}){0,1000}"), "a".repeat(50)))
+    Constraint late = Constraints.regex("x((a?){0,1000}){0,1000}");
+    assertThatThrownBy(() -> accepts(late, "xa"))
         .isInstanceOf(IllegalStateException.class)
         .hasMessageContaining("too ambiguous");
+    assertThatThrownBy(() -> Constraints.regex("((a?){0,1000}){0,1000}"))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("too ambiguous");
+  }
+
+  @Test
+  void statesThatAreForgottenLeaveTheMemory() throws InterruptedException {
+    Constraint constraint = Constraints.regex("[ab]*a[ab]{20}"); // a state for each end of a text
+    WeakReference<Constraint.State> early = new WeakReference<>(after(constraint, 1));
+    for (int i = 0; !early.refersTo(null) && i < 100; i++) {
+      for (int j = 0; j < 1000; j++) {
+        assertThat(after(constraint, 1000 * i + j)).isNotNull();
+      }
+      if (i > 20) {
+        System.gc();
+        Thread.sleep(10);
+      }
+    }
+    assertThat(early.refersTo(null)).isTrue();
+  }
+
+  /** The state after 20 letters, which spell a number. */
+  private static Constraint.State after(Constraint constraint, int number) {
+    Constraint.State state = constraint.start();
+    for (int bit = 19; bit >= 0; bit--) {
+      state = Objects.requireNonNull(state.next((number >> bit & 1) == 0 ? 'a' : 'b'));
+    }
+    return state;
   }
 }

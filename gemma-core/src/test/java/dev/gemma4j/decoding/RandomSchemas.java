@@ -4,14 +4,27 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.math.BigDecimal;
+import java.net.Inet4Address;
+import java.net.Inet6Address;
+import java.time.Duration;
+import java.time.LocalDate;
+import java.time.OffsetDateTime;
+import java.time.OffsetTime;
+import java.time.Period;
 import java.util.List;
 import java.util.Random;
+import java.util.UUID;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 
 /** Makes schemas, and tells whether a value is valid, straight from the keywords' definitions. */
 final class RandomSchemas {
   private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
+
+  private static final List<String> FORMATS =
+      List.of("date", "time", "date-time", "duration", "uuid", "ipv4", "ipv6", "hostname", "email");
 
   private final Random random;
 
@@ -21,9 +34,20 @@ final class RandomSchemas {
 
   JsonNode schema(int depth) {
     ObjectNode schema = NODES.objectNode();
-    switch (random.nextInt(depth == 0 ? 6 : 10)) {
-      case 0 -> schema.put("type", "integer");
+    switch (random.nextInt(depth == 0 ? 9 : 14)) {
+      case 0 -> bounds(schema.put("type", "integer"), 0);
       case 1 -> schema.put("type", List.of("number", "boolean", "null").get(random.nextInt(3)));
+      case 6 -> bounds(schema.put("type", "number"), random.nextInt(4));
+      case 7 ->
+          schema.put("type", "string").put("format", FORMATS.get(random.nextInt(FORMATS.size())));
+      case 8 -> {
+        if (random.nextBoolean()) {
+          return NODES.booleanNode(true);
+        }
+        if (random.nextBoolean()) {
+          schema.put("type", List.of("array", "object").get(random.nextInt(2)));
+        }
+      }
       case 2 -> {
         schema.put("type", "string");
         int min = random.nextInt(4);
@@ -39,8 +63,8 @@ final class RandomSchemas {
                   "pattern", List.of("^[a-z]+$", "é|\\d", "^\\W{2}", "\"$").get(random.nextInt(4)));
       case 4 -> schema.putArray("enum").add("a \"b\"\n").add(-1.5).add(true).addNull().add("é");
       case 5 -> schema.putArray("type").add("null").add("integer");
-      case 6, 7 -> {
-        schema.put("type", "object").put("additionalProperties", false);
+      case 9, 10 -> {
+        schema.put("type", "object").put("additionalProperties", random.nextBoolean());
         ObjectNode properties = schema.putObject("properties");
         ArrayNode required = schema.putArray("required");
         for (int i = random.nextInt(5); i > 0; i--) {
@@ -51,7 +75,8 @@ final class RandomSchemas {
           }
         }
       }
-      case 8 -> {
+      case 11 -> schema.put("type", "object").set("additionalProperties", schema(depth - 1));
+      case 12 -> {
         schema.put("type", "array").set("items", schema(depth - 1));
         int min = random.nextInt(3);
         schema.put("minItems", min);
@@ -64,7 +89,23 @@ final class RandomSchemas {
     return schema;
   }
 
+  private void bounds(ObjectNode schema, int scale) {
+    int low = random.nextInt(-2000, 2000);
+    int high = low + 2 + random.nextInt(random.nextBoolean() ? 3 : 3000);
+    if (random.nextInt(4) > 0) {
+      schema.put(
+          random.nextBoolean() ? "minimum" : "exclusiveMinimum", BigDecimal.valueOf(low, scale));
+    }
+    if (random.nextInt(4) > 0) {
+      schema.put(
+          random.nextBoolean() ? "maximum" : "exclusiveMaximum", BigDecimal.valueOf(high, scale));
+    }
+  }
+
   static boolean isValid(JsonNode schema, JsonNode value) {
+    if (schema.isBoolean()) {
+      return schema.booleanValue();
+    }
     if (schema.has("anyOf")) {
       return children(schema.get("anyOf")).stream().anyMatch(branch -> isValid(branch, value));
     }
@@ -72,6 +113,9 @@ final class RandomSchemas {
       return children(schema.get("enum")).contains(value);
     }
     JsonNode types = schema.get("type");
+    if (types == null) {
+      return true;
+    }
     return types.isArray()
         ? children(types).stream().anyMatch(type -> isValid(schema, type.asText(), value))
         : isValid(schema, types.asText(), value);
@@ -81,8 +125,10 @@ final class RandomSchemas {
     return switch (type) {
       case "null" -> value.isNull();
       case "boolean" -> value.isBoolean();
-      case "integer" -> value.isIntegralNumber() && value.canConvertToLong();
-      case "number" -> value.isNumber() && Double.isFinite(value.doubleValue());
+      case "integer" ->
+          value.isIntegralNumber() && value.canConvertToLong() && isWithin(schema, value);
+      case "number" ->
+          value.isNumber() && Double.isFinite(value.doubleValue()) && isWithin(schema, value);
       case "string" -> {
         String text = value.asText();
         int length = text.codePointCount(0, text.length());
@@ -90,24 +136,82 @@ final class RandomSchemas {
             && length >= schema.path("minLength").asInt(0)
             && length <= schema.path("maxLength").asInt(Integer.MAX_VALUE)
             && (!schema.has("pattern")
-                || Pattern.compile(schema.get("pattern").asText()).matcher(text).find());
+                || Pattern.compile(schema.get("pattern").asText()).matcher(text).find())
+            && (!schema.has("format") || hasFormat(schema.get("format").asText(), text));
       }
       case "array" ->
           value.isArray()
               && value.size() >= schema.path("minItems").asInt(0)
               && value.size() <= schema.path("maxItems").asInt(Integer.MAX_VALUE)
-              && children(value).stream().allMatch(item -> isValid(schema.get("items"), item));
+              && (!schema.has("items")
+                  || children(value).stream().allMatch(item -> isValid(schema.get("items"), item)));
       default ->
           value.isObject()
-              && children(schema.get("required")).stream()
+              && children(schema.path("required")).stream()
                   .allMatch(name -> value.has(name.asText()))
               && value.properties().stream()
                   .allMatch(
-                      entry ->
-                          schema.get("properties").has(entry.getKey())
-                              && isValid(
-                                  schema.get("properties").get(entry.getKey()), entry.getValue()));
+                      entry -> {
+                        JsonNode listed = schema.path("properties").get(entry.getKey());
+                        JsonNode others = schema.path("additionalProperties");
+                        return listed != null
+                            ? isValid(listed, entry.getValue())
+                            : others.isMissingNode() || isValid(others, entry.getValue());
+                      });
     };
+  }
+
+  private static boolean isWithin(JsonNode schema, JsonNode value) {
+    BigDecimal number = value.decimalValue();
+    return (!schema.has("minimum") || number.compareTo(schema.get("minimum").decimalValue()) >= 0)
+        && (!schema.has("maximum") || number.compareTo(schema.get("maximum").decimalValue()) <= 0)
+        && (!schema.has("exclusiveMinimum")
+            || number.compareTo(schema.get("exclusiveMinimum").decimalValue()) > 0)
+        && (!schema.has("exclusiveMaximum")
+            || number.compareTo(schema.get("exclusiveMaximum").decimalValue()) < 0);
+  }
+
+  /** By other readers than regular expressions, which throw when they cannot read it. */
+  private static boolean hasFormat(String format, String text) {
+    switch (format) {
+      case "date" -> LocalDate.parse(text);
+      case "time" -> OffsetTime.parse(text);
+      case "date-time" -> OffsetDateTime.parse(text);
+      case "duration" -> {
+        int time = text.indexOf('T');
+        if (time != 1) {
+          Period.parse(time < 0 ? text : text.substring(0, time));
+        }
+        if (time > 0) {
+          Duration.parse("P" + text.substring(time));
+        }
+      }
+      case "uuid" -> UUID.fromString(text);
+      case "ipv4" -> Inet4Address.ofLiteral(text);
+      case "ipv6" -> Inet6Address.ofLiteral(text);
+      case "hostname" -> {
+        return isHost(text);
+      }
+      default -> {
+        String[] parts = text.split("@", -1);
+        return parts.length == 2 && parts[0].length() <= 64 && isHost(parts[1]);
+      }
+    }
+    return true;
+  }
+
+  private static boolean isHost(String text) {
+    return text.length() <= 253
+        && Stream.of(text.split("\\.", -1))
+            .allMatch(
+                label ->
+                    !label.isEmpty()
+                        && label.length() <= 63
+                        && !label.startsWith("-")
+                        && !label.endsWith("-")
+                        && label
+                            .chars()
+                            .allMatch(c -> c < 0x80 && (Character.isLetterOrDigit(c) || c == '-')));
   }
 
   private static List<JsonNode> children(JsonNode node) {
