@@ -225,8 +225,8 @@ class TokenStreamTest {
 
   @Test
   void aDraftModelThatIsClosedSaysWhichOneItIs() {
-    try (Gemma gemma = load();
-        Gemma draft = Goldens.load("gemma-mqa-f32")) {
+    Gemma draft = Goldens.load("gemma-mqa-f32");
+    try (Gemma gemma = load()) {
       GenerationOptions options = options(20).speculation(Speculation.draftModel(draft, 3)).build();
       TokenStream stream = gemma.stream(prompt(10), options);
       stream.next();

@@ -39,9 +39,9 @@ class KvPoolTest {
   }
 
   private void assertAllFree() {
-    try (KvCache all = cache(4)) {
-      assertThat(pool.usedBytes()).isEqualTo(4 * shape.pageBytes());
-    }
+    KvCache all = cache(4);
+    assertThat(pool.usedBytes()).isEqualTo(4 * shape.pageBytes());
+    all.close();
     assertThat(pool.usedBytes()).isZero();
   }
 
@@ -62,14 +62,14 @@ class KvPoolTest {
 
   @Test
   void whatWasMadeBeforeTheFailureIsFreed() throws ReflectiveOperationException {
-    try (KvCache other = cache(2)) {
-      Field idle = KvPool.class.getDeclaredField("idle");
-      idle.setAccessible(true);
-      idle.setLong(pool, 2); // which is wrong, so that it fails after two pages
-      assertThatThrownBy(() -> cache(4)).isInstanceOf(IllegalStateException.class);
-      idle.setLong(pool, 0);
-      assertThat(pool.usedBytes()).isEqualTo(2 * shape.pageBytes());
-    }
+    KvCache other = cache(2);
+    Field idle = KvPool.class.getDeclaredField("idle");
+    idle.setAccessible(true);
+    idle.setLong(pool, 2); // which is wrong, so that it fails after two pages
+    assertThatThrownBy(() -> cache(4)).isInstanceOf(IllegalStateException.class);
+    idle.setLong(pool, 0);
+    assertThat(pool.usedBytes()).isEqualTo(2 * shape.pageBytes());
+    other.close();
     assertAllFree();
   }
 
