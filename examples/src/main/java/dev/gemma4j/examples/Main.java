@@ -31,9 +31,9 @@ import picocli.CommandLine.Spec;
     description = "Runs Gemma language models on the JVM.",
     exitCodeListHeading = "Exit status:%n",
     exitCodeList = {
-      " 0:Done.",
-      " 1:Bad input or model, or the output cannot be written.",
-      " 2:Wrong usage.",
+      "  0:Done.",
+      "  1:Bad input or model, or the output cannot be written.",
+      "  2:Wrong usage.",
       "130:Interrupted.",
       "141:Nobody reads the output any more."
     })
