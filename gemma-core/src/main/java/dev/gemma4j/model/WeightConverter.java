@@ -18,10 +18,10 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Stores a matrix in another type, rounding as ggml's reference quantiser does
- * (https://github.com/ggml-org/ggml, ggml-quants.c). Of Q4_0 that is {@code (int) (x * id + 8.5f)}
- * with the product rounded to a float, as quantize_row_q4_0_ref reads and is compiled for x86-64.
- * Where a C compiler fuses the two operations, as on ARM, and in the gguf Python package, which
- * imitates that, a value in the middle of two steps may become the other one.
+ * (https://github.com/ggml-org/ggml, ggml-quants.c). Q4_0 is that of quantize_row_q4_0_ref as it
+ * reads: {@code x * id + 8.5f} rounds twice, as in the gguf Python package. Where a C compiler
+ * fuses the two operations, as on ARM, a value in the middle of two steps may become the other one.
+ * The scale of a block of zeros is -0 there and here, in the package +0 if the zeros are -0.
  */
 public final class WeightConverter {
   private static final ValueLayout.OfShort SHORT =

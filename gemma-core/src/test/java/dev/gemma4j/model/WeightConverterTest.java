@@ -13,6 +13,7 @@ import java.util.Arrays;
 import java.util.Objects;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The same bytes as the gguf Python package 0.19.0 writes for the same rows. */
 class WeightConverterTest {
@@ -38,5 +39,16 @@ class WeightConverterTest {
       WeightConverter.encode(values, type, target, type.byteSize(row * 512L));
     }
     assertThat(target.toArray(ValueLayout.JAVA_BYTE)).isEqualTo(expected);
+  }
+
+  /** As in C, whatever the sign of the zeros. */
+  @ParameterizedTest
+  @ValueSource(floats = {0, -0f})
+  void zerosAsQ4HaveTheScaleMinusZero(float zero) {
+    byte[] block = new byte[18];
+    float[] values = new float[32];
+    Arrays.fill(values, zero);
+    WeightConverter.encode(values, TensorType.Q4_0, MemorySegment.ofArray(block), 0);
+    assertThat(block).startsWith(0, 0x80, 0x88).endsWith(0x88);
   }
 }
