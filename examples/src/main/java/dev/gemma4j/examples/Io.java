@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.gemma4j.ContextLengthException;
+import dev.gemma4j.KvMemoryException;
 import java.io.BufferedOutputStream;
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -131,7 +132,10 @@ record Io(InputStream in, PrintStream out, PrintStream err, Target target) {
       }
       try {
         json(handler.answer(new Request(parse(line))));
-      } catch (IllegalArgumentException | IllegalStateException | ContextLengthException e) {
+      } catch (IllegalArgumentException
+          | IllegalStateException
+          | ContextLengthException
+          | KvMemoryException e) {
         throw new IllegalArgumentException("line " + number + ": " + e.getMessage(), e);
       }
       if (Thread.currentThread().isInterrupted()) {

@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import dev.gemma4j.ContextLengthException;
+import dev.gemma4j.KvMemoryException;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.FilterInputStream;
@@ -177,6 +178,7 @@ public final class Main implements Runnable {
         e instanceof IOException
             || e instanceof UncheckedIOException
             || e instanceof ContextLengthException
+            || e instanceof KvMemoryException
             || e instanceof IllegalArgumentException
             || e instanceof IllegalStateException;
     if (!known) {
