@@ -124,8 +124,8 @@ class ConstraintTest {
                 })
             .build();
     assertThatThrownBy(() -> gemma.generate(Prompt.of("a"), nothingLeft))
-        .isInstanceOf(IllegalStateException.class)
-        .hasMessageContaining("the options contradict it");
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("no token is possible");
     assertThatThrownBy(() -> options(DATE, 2).ignoreEos(true).build())
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("ignoreEos");
