@@ -37,14 +37,25 @@ final class DetokenizeCommand extends Command {
       return io.jsonLines(
           request -> {
             request.allow(Set.of("ids"));
-            return Map.of("text", tokenizer.decode(request.ids("ids")));
+            return Map.of("text", text(tokenizer, request.ids("ids")));
           });
     }
     if (json) {
-      io.json(Map.of("text", tokenizer.decode(ids)));
+      io.json(Map.of("text", text(tokenizer, ids)));
     } else {
-      io.out().println(tokenizer.decode(ids));
+      io.out().println(text(tokenizer, ids));
     }
     return 0;
+  }
+
+  /** A model may have rows beyond the pieces, which print nothing; here such an id is a mistake. */
+  private static String text(Tokenizer tokenizer, int[] ids) {
+    for (int id : ids) {
+      if (id >= tokenizer.vocabSize()) {
+        throw new IllegalArgumentException(
+            "token id must be in [0, " + tokenizer.vocabSize() + "), but is " + id);
+      }
+    }
+    return tokenizer.decode(ids);
   }
 }
