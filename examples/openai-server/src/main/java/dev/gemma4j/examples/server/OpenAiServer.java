@@ -392,13 +392,22 @@ final class OpenAiServer implements AutoCloseable {
       }
       return result;
     } finally {
-      // Whatever ended it, the prompt was computed; the other choices take it from the first.
-      Generation ended = tokens.result();
-      boolean computedPrompt =
-          ended.finishReason() != FinishReason.CANCELLED || !ended.tokens().isEmpty();
-      if (index % n == 0 && computedPrompt) {
-        promptTokens.increment(ended.usage().promptTokens());
+      if (index % n == 0) { // the other choices take the prompt from the first
+        countPrompt(tokens);
       }
+    }
+  }
+
+  /** Counts a prompt that was computed, whatever ended its text. */
+  private void countPrompt(TokenStream tokens) {
+    Generation ended;
+    try {
+      ended = tokens.result();
+    } catch (IllegalStateException e) { // a text that has failed has no result
+      return;
+    }
+    if (ended.finishReason() != FinishReason.CANCELLED || !ended.tokens().isEmpty()) {
+      promptTokens.increment(ended.usage().promptTokens());
     }
   }
 
