@@ -6,6 +6,6 @@ module dev.gemma4j.loader {
   requires static transitive org.jspecify;
 
   exports dev.gemma4j.loader;
-  exports dev.gemma4j.memory to
+  exports dev.gemma4j.io to
       dev.gemma4j;
 }

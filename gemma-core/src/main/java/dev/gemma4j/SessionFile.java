@@ -1,5 +1,6 @@
 package dev.gemma4j;
 
+import dev.gemma4j.io.OutputFile;
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.GemmaConfig;
 import dev.gemma4j.loader.Tensor;
@@ -14,18 +15,13 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.nio.channels.Channels;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
-import java.util.concurrent.ThreadLocalRandom;
 import java.util.zip.CRC32C;
 import java.util.zip.CheckedInputStream;
 import java.util.zip.CheckedOutputStream;
@@ -93,70 +89,34 @@ final class SessionFile {
     digest.update((byte) 0);
   }
 
-  /** Writes beside the target, then moves over it, so that there is the old file or the new one. */
+  /** Leaves the old file or the new one. */
   static void write(Path path, byte[] fingerprint, int[] ids, KvCache cache, GemmaConfig config)
       throws IOException {
-    Path target = path.toAbsolutePath();
-    Path directory = target.getParent();
-    if (directory == null) {
-      throw new IOException(path + ": found a root, expected a file to write");
-    }
-    // Not createTempFile, which lets nobody else read it, whatever the umask.
-    String random = Long.toUnsignedString(ThreadLocalRandom.current().nextLong(), 36);
-    Path temporary = directory.resolve(target.getFileName() + "." + random + ".tmp");
-    try {
-      CRC32C crc = new CRC32C();
-      try (OutputStream file =
-              Files.newOutputStream(
-                  temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
-          DataOutputStream out =
-              new DataOutputStream(
-                  new CheckedOutputStream(new BufferedOutputStream(file, 1 << 16), crc))) {
-        out.writeLong(MAGIC);
-        out.writeInt(VERSION);
-        out.write(fingerprint);
-        out.writeInt(ids.length);
-        for (int id : ids) {
-          out.writeInt(id);
-        }
-        float[] key = new float[config.numKvHeads() * config.headDim()];
-        float[] value = new float[key.length];
-        for (int position = 0; position < ids.length; position++) {
-          for (int layer = 0; layer < config.numLayers(); layer++) {
-            cache.get(layer, position, key, value);
-            write(key, out);
-            write(value, out);
+    OutputFile.write(
+        path,
+        file -> {
+          CRC32C crc = new CRC32C();
+          OutputStream bytes = new BufferedOutputStream(Channels.newOutputStream(file), 1 << 16);
+          DataOutputStream out = new DataOutputStream(new CheckedOutputStream(bytes, crc));
+          out.writeLong(MAGIC);
+          out.writeInt(VERSION);
+          out.write(fingerprint);
+          out.writeInt(ids.length);
+          for (int id : ids) {
+            out.writeInt(id);
           }
-        }
-        out.writeInt((int) crc.getValue());
-      }
-      Files.move(
-          temporary, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-    } catch (IOException e) {
-      delete(temporary, e);
-      throw new IOException(path + ": cannot be written: " + reason(e, directory), e);
-    } catch (Throwable t) {
-      delete(temporary, t);
-      throw t;
-    }
-  }
-
-  private static void delete(Path file, Throwable cause) {
-    try {
-      Files.deleteIfExists(file);
-    } catch (IOException e) {
-      cause.addSuppressed(e);
-    }
-  }
-
-  /** Why, without the name of the temporary file. */
-  private static String reason(IOException e, Path directory) {
-    return switch (e) {
-      case NoSuchFileException missing -> "there is no directory " + directory;
-      case AccessDeniedException denied -> "no permission to write in " + directory;
-      case FileSystemException other when other.getReason() != null -> other.getReason();
-      default -> String.valueOf(e.getMessage());
-    };
+          float[] key = new float[config.numKvHeads() * config.headDim()];
+          float[] value = new float[key.length];
+          for (int position = 0; position < ids.length; position++) {
+            for (int layer = 0; layer < config.numLayers(); layer++) {
+              cache.get(layer, position, key, value);
+              write(key, out);
+              write(value, out);
+            }
+          }
+          out.writeInt((int) crc.getValue());
+          out.flush();
+        });
   }
 
   private static void write(float[] floats, DataOutputStream out) throws IOException {

@@ -1,5 +1,6 @@
 package dev.gemma4j.bench;
 
+import dev.gemma4j.io.HugePages;
 import dev.gemma4j.kernel.KernelProvider;
 import dev.gemma4j.kernel.Kernels;
 import dev.gemma4j.kernel.Matrix;
@@ -7,7 +8,6 @@ import dev.gemma4j.kernel.ReadBandwidth;
 import dev.gemma4j.kernel.Scratch;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.TensorType;
-import dev.gemma4j.memory.HugePages;
 import dev.gemma4j.model.GemmaForward;
 import java.io.IOException;
 import java.io.InputStream;

@@ -1,6 +1,6 @@
 package dev.gemma4j.kernel;
 
-import dev.gemma4j.memory.HugePages;
+import dev.gemma4j.io.HugePages;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

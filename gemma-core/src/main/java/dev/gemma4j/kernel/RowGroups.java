@@ -1,7 +1,7 @@
 package dev.gemma4j.kernel;
 
+import dev.gemma4j.io.HugePages;
 import dev.gemma4j.loader.TensorType;
-import dev.gemma4j.memory.HugePages;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

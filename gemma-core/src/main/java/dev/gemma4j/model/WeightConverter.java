@@ -1,9 +1,9 @@
 package dev.gemma4j.model;
 
+import dev.gemma4j.io.HugePages;
 import dev.gemma4j.kernel.Matrix;
 import dev.gemma4j.kernel.WorkerPool;
 import dev.gemma4j.loader.TensorType;
-import dev.gemma4j.memory.HugePages;
 import dev.gemma4j.model.Adapter.LowRank;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

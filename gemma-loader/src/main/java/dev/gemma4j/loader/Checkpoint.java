@@ -82,7 +82,7 @@ public final class Checkpoint implements AutoCloseable {
 
   private static Contents read(Path path, Arena arena) throws IOException {
     if (!Files.exists(path)) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           path.toString(),
           "path",
           "nothing",
@@ -98,7 +98,7 @@ public final class Checkpoint implements AutoCloseable {
       if (models.size() == 1) {
         return read(models.getFirst(), arena);
       }
-      throw Malformed.of(
+      throw new MalformedFileException(
           path.toString(),
           HuggingFaceDirectory.CONFIG,
           models.isEmpty() ? "nothing" : "nothing, and " + models.size() + " .gguf or .ckpt files",
@@ -119,7 +119,8 @@ public final class Checkpoint implements AutoCloseable {
     if (name.endsWith(".ckpt")) {
       return TorchModel.read(path, arena);
     }
-    throw Malformed.of(name, "name", "another extension", "a .safetensors, .gguf or .ckpt file");
+    throw new MalformedFileException(
+        name, "name", "another extension", "a .safetensors, .gguf or .ckpt file");
   }
 
   /** The model's shape. */
@@ -137,7 +138,7 @@ public final class Checkpoint implements AutoCloseable {
   public Tokenizer tokenizer() throws MalformedFileException {
     Tokenizer tokenizer = contents.tokenizer();
     if (tokenizer == null) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           contents.source(),
           "tokenizer",
           "nothing",

@@ -58,7 +58,7 @@ record Contents(
       tensors.remove(HEAD);
     }
     if (tokenizer != null && tokenizer.vocabSize() > config.vocabSize()) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           source,
           "tokenizer",
           tokenizer.vocabSize() + " pieces",
@@ -66,7 +66,7 @@ record Contents(
     }
     for (int id : eosIds) {
       if (id < 0 || id >= config.vocabSize()) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             source, "eos_token_id", String.valueOf(id), "0 to " + (config.vocabSize() - 1));
       }
     }
@@ -78,7 +78,7 @@ record Contents(
     for (String name : names) {
       boolean ofLayer = name.startsWith("model.layers.") || name.startsWith("blk.");
       if (ofLayer && !shapes.containsKey(name) && !name.contains(ROTARY)) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             weights,
             "tensor " + fileName.apply(name),
             "one that Gemma 1 lacks",
@@ -92,7 +92,7 @@ record Contents(
     String field = "tensor " + fileName.apply(name);
     if (tensor != null) {
       if (!tensor.shape().equals(shape)) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             tensor.file().toString(), field, "shape " + tensor.shape(), "shape " + shape);
       }
       return;
@@ -103,9 +103,10 @@ record Contents(
       for (TensorType t : TensorType.values()) {
         known.add(t.name());
       }
-      throw Malformed.of(weights, field, "type " + type, "one of " + String.join(", ", known));
+      throw new MalformedFileException(
+          weights, field, "type " + type, "one of " + String.join(", ", known));
     }
-    throw Malformed.of(weights, field, "no such tensor", "one of shape " + shape);
+    throw new MalformedFileException(weights, field, "no such tensor", "one of shape " + shape);
   }
 
   /** Every tensor that a model has, by its canonical name. */

@@ -59,7 +59,7 @@ final class GgufCursor {
   /** Steps over n bytes and says where they began. */
   private long take(long n, String field) throws MalformedFileException {
     if (n < 0 || n > limit - position) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file,
           field,
           Long.toUnsignedString(n) + " bytes at offset " + position,
@@ -83,7 +83,7 @@ final class GgufCursor {
     long count = int64(field);
     long most = (limit - position) / leastBytes;
     if (count < 0 || count > most) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, field, Long.toUnsignedString(count), "at most the " + most + " that fit");
     }
     return (int) count; // limit is an int
@@ -104,7 +104,7 @@ final class GgufCursor {
     try {
       return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(text)).toString();
     } catch (CharacterCodingException e) {
-      throw Malformed.of(file, field, "bytes that are no UTF-8", "UTF-8");
+      throw new MalformedFileException(file, field, "bytes that are no UTF-8", "UTF-8");
     }
   }
 
@@ -117,7 +117,7 @@ final class GgufCursor {
   int type(String key) throws MalformedFileException {
     int type = int32(key);
     if (type < 0 || type >= SIZES.length) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, key, "value type " + Integer.toUnsignedString(type), "0 to " + (SIZES.length - 1));
     }
     return type;
@@ -130,7 +130,8 @@ final class GgufCursor {
       default -> {
         long at = take(SIZES[type], key);
         if (type == BOOL && (bytes.get(ValueLayout.JAVA_BYTE, at) & 0xfe) != 0) {
-          throw Malformed.of(file, key, "byte " + bytes.get(ValueLayout.JAVA_BYTE, at), "0 or 1");
+          throw new MalformedFileException(
+              file, key, "byte " + bytes.get(ValueLayout.JAVA_BYTE, at), "0 or 1");
         }
         yield scalar(bytes, at, type);
       }
@@ -162,7 +163,7 @@ final class GgufCursor {
 
   private List<Object> array(String key, int depth) throws MalformedFileException {
     if (depth > MAX_DEPTH) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, key, "arrays nested deeper", "at most " + MAX_DEPTH + " within each other");
     }
     int type = type(key);
@@ -171,7 +172,7 @@ final class GgufCursor {
       return new Scalars(scalars(type, length, key), type);
     }
     if (length > MAX_ELEMENTS - elements) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file,
           key,
           length + " texts or arrays after " + elements,

@@ -40,7 +40,7 @@ final class GgufModel {
       String name = GgufNames.canonical(t.name());
       Tensor tensor = new Tensor(name, t.type(), t.shape(), t.data(), t.file());
       if (tensors.put(name, tensor) != null) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             t.file().toString(), "tensor " + t.name(), "a second one for " + name, "one");
       }
     }
@@ -94,7 +94,8 @@ final class GgufModel {
           metadata.number(KEYS.get("rmsNormEps")),
           metadata.number(KEYS.get("ropeTheta"), 10_000));
     } catch (InvalidConfigException e) {
-      throw Malformed.of(metadata.file(), KEYS.getOrDefault(e.field, e.field), e.found, e.expected);
+      throw new MalformedFileException(
+          metadata.file(), KEYS.getOrDefault(e.field, e.field), e.found, e.expected);
     }
   }
 

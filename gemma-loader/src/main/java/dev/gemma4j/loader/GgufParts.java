@@ -39,7 +39,7 @@ final class GgufParts {
     }
     Matcher name = NAME.matcher(String.valueOf(path.getFileName()));
     if (!name.matches() || Integer.parseInt(name.group(3)) != count) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           path.toString(),
           COUNT,
           count + " in a file of this name",
@@ -57,7 +57,8 @@ final class GgufParts {
     for (int i = 0; i < count; i++) {
       Path part = path.resolveSibling(String.format("%s-%05d-of-%05d.gguf", prefix, i + 1, count));
       if (!Files.exists(part)) {
-        throw Malformed.of(part.toString(), "file", "nothing", "part " + (i + 1) + " of " + count);
+        throw new MalformedFileException(
+            part.toString(), "file", "nothing", "part " + (i + 1) + " of " + count);
       }
       TensorFile file = GgufReader.read(part, arena);
       Values values = new Values(part.toString(), file.metadata());
@@ -95,7 +96,7 @@ final class GgufParts {
       Path part, String name, Map<String, Tensor> tensors, Map<String, String> unreadable)
       throws MalformedFileException {
     if (tensors.containsKey(name) || unreadable.containsKey(name)) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           part.toString(), "tensor " + name, "one as in an earlier part", "no other");
     }
   }

@@ -50,17 +50,17 @@ final class GgufReader {
 
   private TensorFile read() throws MalformedFileException {
     if (bytes.byteSize() == 0) {
-      throw Malformed.of(file, "size", "an empty file", "a GGUF model");
+      throw new MalformedFileException(file, "size", "an empty file", "a GGUF model");
     }
     int magic = in.int32("magic");
     if (magic != MAGIC) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, "magic", String.format("0x%08x", magic), String.format("0x%08x (GGUF)", MAGIC));
     }
     int version = in.int32("version");
     if (version != 2 && version != 3) {
       boolean swapped = version != 0 && (version & 0xffff) == 0;
-      throw Malformed.of(
+      throw new MalformedFileException(
           file,
           "version",
           swapped
@@ -77,7 +77,7 @@ final class GgufReader {
     for (int i = 0; i < tensorCount; i++) {
       Entry entry = entry("tensor " + i, alignment);
       if (!names.add(entry.name)) {
-        throw Malformed.of(file, "tensor " + entry.name, "a second one", "one");
+        throw new MalformedFileException(file, "tensor " + entry.name, "a second one", "one");
       }
       entries.add(entry);
     }
@@ -89,7 +89,7 @@ final class GgufReader {
   private int count(int leastBytes, String field) throws MalformedFileException {
     int count = in.count(leastBytes, field);
     if (count > MAX_COUNT) {
-      throw Malformed.of(file, field, String.valueOf(count), "at most " + MAX_COUNT);
+      throw new MalformedFileException(file, field, String.valueOf(count), "at most " + MAX_COUNT);
     }
     return count;
   }
@@ -102,7 +102,7 @@ final class GgufReader {
       int type = in.type(key);
       types.put(key, type);
       if (values.put(key, in.value(type, key)) != null) {
-        throw Malformed.of(file, key, "a second value", "one");
+        throw new MalformedFileException(file, key, "a second value", "one");
       }
     }
     return new GgufMetadata(values, types);
@@ -112,7 +112,8 @@ final class GgufReader {
     String key = "general.alignment";
     int alignment = metadata.integer(key, 32);
     if (alignment < 1 || alignment > 1 << 20 || Integer.bitCount(alignment) != 1) {
-      throw Malformed.of(file, key, String.valueOf(alignment), "a power of two up to 2^20");
+      throw new MalformedFileException(
+          file, key, String.valueOf(alignment), "a power of two up to 2^20");
     }
     return alignment;
   }
@@ -122,26 +123,27 @@ final class GgufReader {
     String field = "tensor " + name;
     int dimensions = in.int32(field);
     if (dimensions < 1 || dimensions > MAX_DIMENSIONS) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, field, Integer.toUnsignedString(dimensions) + " dimensions", "1 to 4");
     }
     List<Long> shape = new ArrayList<>();
     for (int d = 0; d < dimensions; d++) {
       long size = in.int64(field);
       if (size < 1) {
-        throw Malformed.of(file, field, "dimension " + Long.toUnsignedString(size), "at least 1");
+        throw new MalformedFileException(
+            file, field, "dimension " + Long.toUnsignedString(size), "at least 1");
       }
       shape.addFirst(size); // the file has the innermost first
     }
     int number = in.int32(field);
     GgmlType type = GgmlType.of(number);
     if (type == null) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, field, "type " + Integer.toUnsignedString(number), "a type number of ggml");
     }
     long offset = in.int64(field);
     if (offset < 0 || offset % alignment != 0) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file,
           field,
           "offset " + Long.toUnsignedString(offset),
@@ -153,7 +155,7 @@ final class GgufReader {
   private long byteSize(String field, GgmlType type, List<Long> shape)
       throws MalformedFileException {
     if (shape.getLast() % type.blockSize() != 0) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file,
           field,
           "rows of " + shape.getLast(),
@@ -166,7 +168,7 @@ final class GgufReader {
       }
       return size;
     } catch (ArithmeticException e) {
-      throw Malformed.of(file, field, "shape " + shape, "one that a file can hold");
+      throw new MalformedFileException(file, field, "shape " + shape, "one that a file can hold");
     }
   }
 
@@ -176,14 +178,14 @@ final class GgufReader {
     long end = 0;
     for (Entry entry : sorted) {
       if (entry.offset > available || entry.size > available - entry.offset) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file,
             "tensor " + entry.name,
             entry.size + " bytes at offset " + entry.offset,
             "an end within the " + Math.max(0, available) + " bytes of data");
       }
       if (entry.offset < end) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file,
             "tensor " + entry.name,
             "offset " + entry.offset,

@@ -1,5 +1,6 @@
 package dev.gemma4j.loader;
 
+import dev.gemma4j.io.OutputFile;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Vocabulary;
 import java.io.ByteArrayOutputStream;
@@ -7,20 +8,14 @@ import java.io.IOException;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.channels.FileChannel;
 import java.nio.channels.WritableByteChannel;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileSystemException;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -95,55 +90,22 @@ public final class GgufWriter {
   public static void write(
       Path file, Map<String, Object> metadata, List<Entry> tensors, Source source)
       throws IOException {
-    if (Files.exists(file) && !Files.isRegularFile(file)) {
-      throw Malformed.of(file.toString(), "file", "something else", "a regular file or none");
-    }
-    Path absolute = file.toAbsolutePath();
-    Path parent = absolute.getParent();
-    if (parent == null || !Files.isDirectory(parent)) {
-      throw Malformed.of(String.valueOf(parent), "directory", "nothing", "a directory");
-    }
     byte[] header = header(metadata, tensors);
-    long random = new SplittableRandom().nextLong();
-    Path temporary =
-        parent.resolve("." + absolute.getFileName() + "." + Long.toHexString(random) + ".tmp");
-    try {
-      try (FileChannel out = create(temporary)) {
-        writeFully(out, ByteBuffer.wrap(header));
-        for (Entry entry : tensors) {
-          long start = out.position();
-          source.write(entry, out);
-          long written = out.position() - start;
-          if (written != entry.bytes()) {
-            throw new IllegalStateException(
-                entry.name + ": " + written + " bytes written, expected " + entry.bytes());
+    OutputFile.write(
+        file,
+        out -> {
+          out.write(ByteBuffer.wrap(header));
+          for (Entry entry : tensors) {
+            long start = out.position();
+            source.write(entry, out);
+            long written = out.position() - start;
+            if (written != entry.bytes()) {
+              throw new IllegalStateException(
+                  entry.name + ": " + written + " bytes written, expected " + entry.bytes());
+            }
+            out.write(ByteBuffer.allocate((int) (aligned(written) - written)));
           }
-          writeFully(out, ByteBuffer.allocate((int) (aligned(written) - written)));
-        }
-        out.force(true);
-      }
-      Files.move(temporary, absolute, StandardCopyOption.ATOMIC_MOVE);
-    } catch (FileSystemException e) {
-      Files.deleteIfExists(temporary);
-      if (!temporary.toString().equals(e.getFile())) {
-        throw e; // of the source
-      }
-      throw new IOException(file + ": cannot be written: " + InputFile.reason(e), e);
-    } catch (Throwable t) {
-      Files.deleteIfExists(temporary);
-      throw t;
-    }
-  }
-
-  /** With the permissions of any new file, unlike Files.createTempFile. */
-  private static FileChannel create(Path file) throws IOException {
-    return FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
-  }
-
-  private static void writeFully(WritableByteChannel out, ByteBuffer bytes) throws IOException {
-    while (bytes.hasRemaining()) {
-      out.write(bytes);
-    }
+        });
   }
 
   private static byte[] header(Map<String, Object> metadata, List<Entry> tensors) {

@@ -45,7 +45,8 @@ final class HuggingFaceConfig {
           config.number("rms_norm_eps", 1e-6f),
           rope.number("rope_theta", 10_000));
     } catch (InvalidConfigException e) {
-      throw Malformed.of(config.file(), KEYS.getOrDefault(e.field, e.field), e.found, e.expected);
+      throw new MalformedFileException(
+          config.file(), KEYS.getOrDefault(e.field, e.field), e.found, e.expected);
     }
   }
 

@@ -55,7 +55,7 @@ final class HuggingFaceDirectory {
     if (checkpoints.size() == 1) {
       return TorchModel.read(checkpoints.getFirst(), arena);
     }
-    throw Malformed.of(
+    throw new MalformedFileException(
         directory.toString(),
         "weights",
         "no .safetensors of that name, " + checkpoints.size() + " .ckpt",
@@ -122,7 +122,7 @@ final class HuggingFaceDirectory {
       } else if (type != null) {
         unreadable.put(name, type);
       } else {
-        throw Malformed.of(
+        throw new MalformedFileException(
             index.file(), "weight_map." + name, file + ", which lacks it", "the file that has it");
       }
     }
@@ -132,12 +132,13 @@ final class HuggingFaceDirectory {
   private Path shardPath(String index, String name, String file) throws MalformedFileException {
     // Nothing but a plain name: the index must not lead out of the directory.
     if (!file.matches("[A-Za-z0-9_][A-Za-z0-9._-]*\\.safetensors")) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           index, "weight_map." + name, file, "the name of a .safetensors file beside the index");
     }
     Path path = directory.resolve(file);
     if (!Files.exists(path)) {
-      throw Malformed.of(path.toString(), "file", "nothing", "the shard that " + INDEX + " names");
+      throw new MalformedFileException(
+          path.toString(), "file", "nothing", "the shard that " + INDEX + " names");
     }
     return path;
   }

@@ -1,13 +1,14 @@
 package dev.gemma4j.loader;
 
-import dev.gemma4j.memory.HugePages;
+import dev.gemma4j.io.HugePages;
+import dev.gemma4j.io.OutputFile;
+import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.channels.ClosedByInterruptException;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileChannel.MapMode;
-import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -64,7 +65,7 @@ final class InputFile {
   }
 
   static IOException shrunk(String file) {
-    return Malformed.of(
+    return new MalformedFileException(
         file, "size", "less than when it was opened", "a file that does not change");
   }
 
@@ -79,7 +80,8 @@ final class InputFile {
     try {
       long size = Files.size(path);
       if (size > max) {
-        throw Malformed.of(path.toString(), "size", size + " bytes", "at most " + max);
+        throw new MalformedFileException(
+            path.toString(), "size", size + " bytes", "at most " + max);
       }
       return Files.readAllBytes(path);
     } catch (FileSystemException e) {
@@ -97,24 +99,15 @@ final class InputFile {
 
   static void requireFile(Path path) throws IOException {
     if (!Files.exists(path)) {
-      throw Malformed.of(path.toString(), "file", "nothing", "a file");
+      throw new MalformedFileException(path.toString(), "file", "nothing", "a file");
     }
     // A pipe would block, a directory fail in words of its own.
     if (!Files.isRegularFile(path)) {
-      throw Malformed.of(path.toString(), "file", "something else", "a regular file");
+      throw new MalformedFileException(path.toString(), "file", "something else", "a regular file");
     }
   }
 
   private static IOException unreadable(Path path, IOException e) {
-    return new IOException(path + ": cannot be read: " + reason(e), e);
-  }
-
-  /** What went wrong, without the file's name. */
-  static String reason(IOException e) {
-    if (e instanceof AccessDeniedException) {
-      return "access denied";
-    }
-    String reason = e instanceof FileSystemException f ? f.getReason() : e.getMessage();
-    return reason == null ? e.getClass().getSimpleName() : reason;
+    return new IOException(path + ": cannot be read: " + OutputFile.reason(e), e);
   }
 }

@@ -45,11 +45,12 @@ final class Json {
     String file = path.toString();
     try (JsonParser parser = parser(InputFile.readText(path))) {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
-        throw Malformed.of(file, "JSON", String.valueOf(parser.currentToken()), "an object");
+        throw new MalformedFileException(
+            file, "JSON", String.valueOf(parser.currentToken()), "an object");
       }
       Map<String, Object> map = new Json(file).object(parser);
       if (parser.nextToken() != null) {
-        throw Malformed.of(file, "JSON", "more after the object", "its end");
+        throw new MalformedFileException(file, "JSON", "more after the object", "its end");
       }
       return new Values(file, map);
     } catch (JsonProcessingException | CharConversionException e) {
@@ -61,7 +62,7 @@ final class Json {
     String problem =
         e instanceof JsonProcessingException json ? json.getOriginalMessage() : e.getMessage();
     MalformedFileException result =
-        Malformed.of(file, "JSON", String.valueOf(problem), "valid JSON");
+        new MalformedFileException(file, "JSON", String.valueOf(problem), "valid JSON");
     result.initCause(e);
     return result;
   }
@@ -79,7 +80,8 @@ final class Json {
   /** The value that the parser is at. */
   Object value(JsonParser parser) throws IOException {
     if (++values > MAX_VALUES) {
-      throw Malformed.of(file, "JSON", "more than " + MAX_VALUES + " values", "at most as many");
+      throw new MalformedFileException(
+          file, "JSON", "more than " + MAX_VALUES + " values", "at most as many");
     }
     return switch (parser.currentToken()) {
       case START_OBJECT -> object(parser);

@@ -66,7 +66,7 @@ public final class PeftAdapter implements AutoCloseable {
    */
   public static PeftAdapter open(Path directory, GemmaConfig config) throws IOException {
     if (!Files.isDirectory(directory)) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           directory.toString(),
           "path",
           Files.exists(directory) ? "a file" : "nothing",
@@ -76,7 +76,7 @@ public final class PeftAdapter implements AutoCloseable {
     Path weights = directory.resolve(WEIGHTS);
     if (!Files.exists(weights)) {
       boolean pickled = Files.exists(directory.resolve("adapter_model.bin"));
-      throw Malformed.of(
+      throw new MalformedFileException(
           weights.toString(),
           "file",
           pickled ? "adapter_model.bin instead" : "nothing",
@@ -105,7 +105,7 @@ public final class PeftAdapter implements AutoCloseable {
       boolean present = rest.contains(PREFIX + module + A) || rest.contains(PREFIX + module + B);
       Boolean expected = settings.adapts(module);
       if (present && Boolean.FALSE.equals(expected)) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file, "tensor " + PREFIX + module, "tensors", "none, by target_modules of " + CONFIG);
       }
       if (present || Boolean.TRUE.equals(expected)) {
@@ -123,14 +123,15 @@ public final class PeftAdapter implements AutoCloseable {
       }
     }
     if (!rest.isEmpty()) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file,
           "tensor " + rest.stream().sorted().findFirst().orElseThrow(),
           "one of that name",
           "only " + A + " and " + B + " of " + config.numLayers() + " layers' " + MATRIX);
     }
     if (updates.isEmpty()) {
-      throw Malformed.of(file, "tensors", "none", A + " and " + B + " of some matrix");
+      throw new MalformedFileException(
+          file, "tensors", "none", A + " and " + B + " of some matrix");
     }
     return updates;
   }
@@ -140,18 +141,19 @@ public final class PeftAdapter implements AutoCloseable {
     String field = "tensor " + name;
     String type = tensors.unreadable().get(name);
     if (type != null) {
-      throw Malformed.of(file, field, "type " + type, "F32, F16 or BF16");
+      throw new MalformedFileException(file, field, "type " + type, "F32, F16 or BF16");
     }
     Tensor tensor = tensors.tensors().get(name);
     if (tensor == null) {
-      throw Malformed.of(file, field, "no such tensor", "one of shape " + shape);
+      throw new MalformedFileException(file, field, "no such tensor", "one of shape " + shape);
     }
     if (!tensor.shape().equals(shape)) {
-      throw Malformed.of(file, field, "shape " + tensor.shape(), "shape " + shape);
+      throw new MalformedFileException(file, field, "shape " + tensor.shape(), "shape " + shape);
     }
     long bad = tensor.firstNonFinite();
     if (bad >= 0) {
-      throw Malformed.of(file, field, "value " + bad + " that is not finite", "finite values");
+      throw new MalformedFileException(
+          file, field, "value " + bad + " that is not finite", "finite values");
     }
     return tensor;
   }

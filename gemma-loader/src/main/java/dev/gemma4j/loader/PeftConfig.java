@@ -97,7 +97,8 @@ final class PeftConfig {
     for (String name : pattern.keySet()) {
       // PEFT takes them for regular expressions, which a file that is not trusted must not bring.
       if (!name.matches("\\^?[A-Za-z0-9_.]+")) {
-        throw Malformed.of(values.file(), key, "\"" + name + "\"", "the name of a module");
+        throw new MalformedFileException(
+            values.file(), key, "\"" + name + "\"", "the name of a module");
       }
     }
     return pattern;

@@ -78,12 +78,12 @@ final class SafetensorsReader {
 
   private TensorFile read() throws IOException {
     if (bytes.byteSize() < LENGTH_BYTES) {
-      throw Malformed.of(file, "size", bytes.byteSize() + " bytes", "at least 8");
+      throw new MalformedFileException(file, "size", bytes.byteSize() + " bytes", "at least 8");
     }
     long length = bytes.get(LONG, 0);
     long available = Math.min(MAX_HEADER, bytes.byteSize() - LENGTH_BYTES);
     if (length < 2 || length > available) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, "header length", Long.toUnsignedString(length), "from 2 to " + available);
     }
     try (JsonParser parser =
@@ -114,13 +114,14 @@ final class SafetensorsReader {
       }
     }
     if (parser.nextToken() != null) {
-      throw Malformed.of(file, "header", "more after the object", "its end");
+      throw new MalformedFileException(file, "header", "more after the object", "its end");
     }
   }
 
   private void checkCount(String field, int count) throws MalformedFileException {
     if (count > MAX_COUNT) {
-      throw Malformed.of(file, field, "more than " + MAX_COUNT + " entries", "at most as many");
+      throw new MalformedFileException(
+          file, field, "more than " + MAX_COUNT + " entries", "at most as many");
     }
   }
 
@@ -143,14 +144,15 @@ final class SafetensorsReader {
       }
     }
     if (!BITS.containsKey(type)) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, name + ".dtype", type.isEmpty() ? "nothing" : type, "a safetensors type, as F32");
     }
     if (shape == null) {
-      throw Malformed.of(file, name + ".shape", "nothing", "a list");
+      throw new MalformedFileException(file, name + ".shape", "nothing", "a list");
     }
     if (offsets.size() != 2) {
-      throw Malformed.of(file, name + ".data_offsets", offsets.size() + " numbers", "2");
+      throw new MalformedFileException(
+          file, name + ".data_offsets", offsets.size() + " numbers", "2");
     }
     return new Entry(name, type, shape, offsets.get(0), offsets.get(1));
   }
@@ -162,10 +164,11 @@ final class SafetensorsReader {
       expect(parser, parser.currentToken(), JsonToken.VALUE_NUMBER_INT, field);
       if (!(parser.getNumberValue() instanceof Integer || parser.getNumberValue() instanceof Long)
           || parser.getLongValue() < 0) {
-        throw Malformed.of(file, field, parser.getText(), "0 to 2^63 - 1");
+        throw new MalformedFileException(file, field, parser.getText(), "0 to 2^63 - 1");
       }
       if (numbers.size() == MAX_DIMENSIONS) {
-        throw Malformed.of(file, field, "more", "at most " + MAX_DIMENSIONS + " numbers");
+        throw new MalformedFileException(
+            file, field, "more", "at most " + MAX_DIMENSIONS + " numbers");
       }
       numbers.add(parser.getLongValue());
     }
@@ -175,7 +178,8 @@ final class SafetensorsReader {
   private void expect(JsonParser parser, JsonToken found, JsonToken expected, String field)
       throws IOException {
     if (found != expected) {
-      throw Malformed.of(file, field, String.valueOf(parser.getText()), expected.name());
+      throw new MalformedFileException(
+          file, field, String.valueOf(parser.getText()), expected.name());
     }
   }
 
@@ -189,11 +193,11 @@ final class SafetensorsReader {
       String field = entry.name + ".data_offsets";
       String found = "[" + entry.begin + ", " + entry.end + "]";
       if (entry.begin != end || entry.end < entry.begin || entry.end > data.byteSize()) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file, field, found, "a start of " + end + " and an end up to " + data.byteSize());
       }
       if (entry.end - entry.begin != byteSize(entry)) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file, field, found, byteSize(entry) + " bytes for " + entry.type + " " + entry.shape);
       }
       end = entry.end;
@@ -206,7 +210,7 @@ final class SafetensorsReader {
       }
     }
     if (end != data.byteSize()) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, "size", (data.byteSize() - end) + " bytes after the last tensor", "none");
     }
     return new TensorFile(tensors, unreadable, metadata);
@@ -224,7 +228,7 @@ final class SafetensorsReader {
     } catch (ArithmeticException e) {
       // falls through: no such tensor exists
     }
-    throw Malformed.of(
+    throw new MalformedFileException(
         file,
         entry.name + ".shape",
         entry.shape.toString(),

@@ -83,7 +83,7 @@ final class TokenizerJson {
       }
     }
     if (parser.nextToken() != null) {
-      throw Malformed.of(file, "JSON", "more after the object", "its end");
+      throw new MalformedFileException(file, "JSON", "more after the object", "its end");
     }
   }
 
@@ -111,11 +111,12 @@ final class TokenizerJson {
       parser.nextToken();
       expect(parser, JsonToken.VALUE_NUMBER_INT, VOCAB + "." + piece);
       if (piece.length() > MAX_PIECE) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file, VOCAB + "." + piece, piece.length() + " characters", "at most " + MAX_PIECE);
       }
       if (vocab.size() == MAX_PIECES) {
-        throw Malformed.of(file, VOCAB, "more than " + MAX_PIECES + " pieces", "at most as many");
+        throw new MalformedFileException(
+            file, VOCAB, "more than " + MAX_PIECES + " pieces", "at most as many");
       }
       vocab.put(piece, parser.getIntValue());
     }
@@ -147,20 +148,21 @@ final class TokenizerJson {
     String union = left + right;
     String pair = "\"" + left + "\", \"" + right + "\"";
     if (left.isEmpty() || right.isEmpty() || union.length() > MAX_PIECE) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, MERGES, pair, "two texts of at most " + MAX_PIECE + " characters together");
     }
     Integer known = ranks.putIfAbsent(union, ranks.size());
     int last = ranks.size() - 1;
     if (known != null && known != last) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file, MERGES, pair + " apart from others of its union", "them side by side: one score");
     }
     if (last == MAX_PIECES) {
-      throw Malformed.of(file, MERGES, "more than " + MAX_PIECES + " texts", "at most as many");
+      throw new MalformedFileException(
+          file, MERGES, "more than " + MAX_PIECES + " texts", "at most as many");
     }
     if (pairs.get(pair(last, left.length()))) {
-      throw Malformed.of(file, MERGES, pair + " again", "each pair once");
+      throw new MalformedFileException(file, MERGES, pair + " again", "each pair once");
     }
     pairs.set(pair(last, left.length()));
     merges++;
@@ -178,7 +180,8 @@ final class TokenizerJson {
 
   private void expect(JsonParser parser, JsonToken expected, String field) throws IOException {
     if (parser.currentToken() != expected) {
-      throw Malformed.of(file, field, String.valueOf(parser.getText()), expected.name());
+      throw new MalformedFileException(
+          file, field, String.valueOf(parser.getText()), expected.name());
     }
   }
 
@@ -222,7 +225,7 @@ final class TokenizerJson {
 
   private MalformedFileException other(String key, String expected) throws MalformedFileException {
     String type = type(key, tokenizer);
-    return Malformed.of(file, key, type.isEmpty() ? "nothing" : type, expected);
+    return new MalformedFileException(file, key, type.isEmpty() ? "nothing" : type, expected);
   }
 
   private static Object value(Map<String, Object> map, String key) {
@@ -307,7 +310,7 @@ final class TokenizerJson {
       }
     }
     if (merges != possible || listed != possible) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           file,
           MERGES,
           merges + ", of " + ranks.size() + " texts",
@@ -320,7 +323,7 @@ final class TokenizerJson {
     for (Map.Entry<String, Integer> entry : vocab.entrySet()) {
       int id = entry.getValue();
       if (id < 0 || id >= pieces.length || pieces[id] != null) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file,
             VOCAB + "." + entry.getKey(),
             String.valueOf(id),

@@ -59,7 +59,7 @@ final class TorchModel {
     for (Map<String, ?> names : List.of(file.tensors(), file.unreadable())) {
       for (String name : names.keySet()) {
         if (name.startsWith(LAYER) && !KNOWN.matcher(name).matches()) {
-          throw Malformed.of(
+          throw new MalformedFileException(
               path.toString(), "tensor " + name, "one that Gemma 1 lacks", "a Gemma 1 checkpoint");
         }
       }
@@ -70,7 +70,7 @@ final class TorchModel {
     Tensor tensor = file.tensors().get(name);
     if (tensor == null || tensor.shape().size() != 2) {
       String type = file.unreadable().get(name);
-      throw Malformed.of(
+      throw new MalformedFileException(
           path.toString(),
           "tensor " + name,
           tensor != null
@@ -92,7 +92,7 @@ final class TorchModel {
     long query = shape(LAYER + "0.self_attn.o_proj.weight").getLast();
     long keyValue = (shape(LAYER + 0 + QKV).getFirst() - query) / 2;
     if (query % HEAD_DIM != 0 || keyValue % HEAD_DIM != 0) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           path.toString(),
           "tensor " + LAYER + 0 + QKV,
           "shape " + shape(LAYER + 0 + QKV),
@@ -112,7 +112,8 @@ final class TorchModel {
           usual.rmsNormEps(),
           usual.ropeTheta());
     } catch (InvalidConfigException e) {
-      throw Malformed.of(path.toString(), e.field + " by the shapes", e.found, e.expected);
+      throw new MalformedFileException(
+          path.toString(), e.field + " by the shapes", e.found, e.expected);
     }
   }
 
@@ -143,7 +144,7 @@ final class TorchModel {
     for (int l = 0; l < config.numLayers(); l++) {
       String name = LAYER + l + QKV;
       if (!file.tensors().containsKey(name) && !file.unreadable().containsKey(name)) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             path.toString(), "tensor " + name, "no such tensor", "shape " + qkvShape(config));
       }
     }
@@ -159,7 +160,7 @@ final class TorchModel {
       Tensor fused, List<Long> shape, GemmaConfig config, Map<String, Tensor> tensors)
       throws MalformedFileException {
     if (!fused.shape().equals(shape)) {
-      throw Malformed.of(
+      throw new MalformedFileException(
           fused.file().toString(),
           "tensor " + fused.name(),
           "shape " + fused.shape(),

@@ -71,13 +71,15 @@ final class TorchReader implements Unpickler.Builder {
     for (String name : entries.keySet()) {
       if (name.matches("[^/]*/data\\.pkl")) {
         if (pickle != null) {
-          throw Malformed.of(file, "entry " + name, "one besides " + pickle, "one data.pkl");
+          throw new MalformedFileException(
+              file, "entry " + name, "one besides " + pickle, "one data.pkl");
         }
         pickle = name;
       }
     }
     if (pickle == null) {
-      throw Malformed.of(file, "data.pkl", "no such entry", "one, as torch.save writes it");
+      throw new MalformedFileException(
+          file, "data.pkl", "no such entry", "one, as torch.save writes it");
     }
     this.prefix = pickle.substring(0, pickle.indexOf('/') + 1);
   }
@@ -89,7 +91,7 @@ final class TorchReader implements Unpickler.Builder {
         arena,
         bytes -> {
           if (bytes.byteSize() > 0 && bytes.get(ValueLayout.JAVA_BYTE, 0) == (byte) 0x80) {
-            throw Malformed.of(
+            throw new MalformedFileException(
                 file,
                 "format",
                 "a bare pickle, as torch.save wrote before version 1.6",
@@ -102,7 +104,8 @@ final class TorchReader implements Unpickler.Builder {
   private MemorySegment entry(String name) throws MalformedFileException {
     MemorySegment entry = entries.get(prefix + name);
     if (entry == null) {
-      throw Malformed.of(file, "entry " + prefix + name, "nothing", "one, as data.pkl names it");
+      throw new MalformedFileException(
+          file, "entry " + prefix + name, "nothing", "one, as data.pkl names it");
     }
     return entry;
   }
@@ -114,7 +117,7 @@ final class TorchReader implements Unpickler.Builder {
           entry.asSlice(0, Math.min(16, entry.byteSize())).toArray(ValueLayout.JAVA_BYTE);
       String text = new String(order, StandardCharsets.ISO_8859_1);
       if (!text.equals("little")) {
-        throw Malformed.of(file, "byteorder", text, "little");
+        throw new MalformedFileException(file, "byteorder", text, "little");
       }
     }
     Object root = Unpickler.load(file, entry("data.pkl"), this);
@@ -122,7 +125,7 @@ final class TorchReader implements Unpickler.Builder {
       root = map.get(STATE);
     }
     if (!(root instanceof Map<?, ?> state)) {
-      throw Malformed.of(file, STATE, "something else", "a dict of tensors");
+      throw new MalformedFileException(file, STATE, "something else", "a dict of tensors");
     }
     Map<String, Tensor> tensors = new LinkedHashMap<>();
     Map<String, String> unreadable = new LinkedHashMap<>();
@@ -148,7 +151,7 @@ final class TorchReader implements Unpickler.Builder {
     if (STORAGES.containsKey(name)) {
       return STORAGES.get(name);
     }
-    throw Malformed.of(file, "data.pkl", name, "nothing but dicts and tensors");
+    throw new MalformedFileException(file, "data.pkl", name, "nothing but dicts and tensors");
   }
 
   @Override
@@ -168,14 +171,15 @@ final class TorchReader implements Unpickler.Builder {
         && a.get(3) instanceof Tuple strides) {
       return tensor(storage, offset, longs(shape), longs(strides));
     }
-    throw Malformed.of(file, "data.pkl", "a call of other arguments", "a dict's or a tensor's");
+    throw new MalformedFileException(
+        file, "data.pkl", "a call of other arguments", "a dict's or a tensor's");
   }
 
   private List<Long> longs(Tuple tuple) throws MalformedFileException {
     List<Long> longs = new ArrayList<>();
     for (Object item : tuple.items()) {
       if (!(item instanceof Long number) || number < 0 || longs.size() == MAX_DIMENSIONS) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file,
             "data.pkl",
             "another shape",
@@ -199,7 +203,8 @@ final class TorchReader implements Unpickler.Builder {
         count = Math.multiplyExact(count, shape.get(i));
       }
       if (!contiguous) {
-        throw Malformed.of(file, "tensor", found, "one whose elements lie in order, without gaps");
+        throw new MalformedFileException(
+            file, "tensor", found, "one whose elements lie in order, without gaps");
       }
       if (offset >= 0 && count <= available && offset <= available - count) {
         long start = offset * element.bytes();
@@ -208,7 +213,8 @@ final class TorchReader implements Unpickler.Builder {
     } catch (ArithmeticException e) {
       // falls through: no such tensor exists
     }
-    throw Malformed.of(file, "tensor", found, "one within a storage of " + available + " elements");
+    throw new MalformedFileException(
+        file, "tensor", found, "one within a storage of " + available + " elements");
   }
 
   /** A storage's id: ("storage", class, key, device, number of elements). */
@@ -222,7 +228,7 @@ final class TorchReader implements Unpickler.Builder {
         && items.get(4) instanceof Long count) {
       MemorySegment data = entry("data/" + key);
       if (data.byteSize() % element.bytes() != 0 || data.byteSize() / element.bytes() != count) {
-        throw Malformed.of(
+        throw new MalformedFileException(
             file,
             "entry " + prefix + "data/" + key,
             data.byteSize() + " bytes",
@@ -230,6 +236,6 @@ final class TorchReader implements Unpickler.Builder {
       }
       return new Storage(element, data);
     }
-    throw Malformed.of(file, "data.pkl", "another persistent id", "a storage's");
+    throw new MalformedFileException(file, "data.pkl", "another persistent id", "a storage's");
   }
 }

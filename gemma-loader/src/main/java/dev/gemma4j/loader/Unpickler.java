@@ -59,7 +59,8 @@ final class Unpickler {
   static Object load(String file, MemorySegment pickle, Builder builder)
       throws MalformedFileException {
     if (pickle.byteSize() > MAX_BYTES) {
-      throw Malformed.of(file, "pickle", pickle.byteSize() + " bytes", "at most " + MAX_BYTES);
+      throw new MalformedFileException(
+          file, "pickle", pickle.byteSize() + " bytes", "at most " + MAX_BYTES);
     }
     byte[] bytes = pickle.toArray(ValueLayout.JAVA_BYTE);
     ByteBuffer in = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
@@ -67,7 +68,7 @@ final class Unpickler {
   }
 
   private MalformedFileException malformed(String found, String expected) {
-    return Malformed.of(file, "pickle offset " + at, found, expected);
+    return new MalformedFileException(file, "pickle offset " + at, found, expected);
   }
 
   private Object run() throws MalformedFileException {

@@ -109,7 +109,7 @@ record Values(String file, Map<String, Object> map) {
   private Object value(String key, String expected) throws MalformedFileException {
     Object value = map.get(key);
     if (value == null) {
-      throw Malformed.of(file, key, "nothing", expected);
+      throw new MalformedFileException(file, key, "nothing", expected);
     }
     return value;
   }
@@ -122,6 +122,6 @@ record Values(String file, Map<String, Object> map) {
           case Map<?, ?> object -> "an object";
           default -> value.toString();
         };
-    return Malformed.of(file, key, found, expected);
+    return new MalformedFileException(file, key, found, expected);
   }
 }

@@ -61,7 +61,7 @@ final class ZipArchive {
   }
 
   private MalformedFileException malformed(String field, String found, String expected) {
-    return Malformed.of(file, field, found, expected);
+    return new MalformedFileException(file, field, found, expected);
   }
 
   private void require(long at, long size, String field) throws MalformedFileException {

@@ -1,4 +1,4 @@
-package dev.gemma4j.memory;
+package dev.gemma4j.io;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;

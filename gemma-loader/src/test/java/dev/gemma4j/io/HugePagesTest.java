@@ -1,4 +1,4 @@
-package dev.gemma4j.memory;
+package dev.gemma4j.io;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
