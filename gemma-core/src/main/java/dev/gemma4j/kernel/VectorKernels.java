@@ -78,6 +78,13 @@ final class VectorKernels implements Kernels {
       float[] y,
       int yStride,
       Scratch scratch) {
+    if (!w.packed()) {
+      // A file that has become shorter has lost the end of w. It shows here, as the JDK's own
+      // vector
+      // methods have no ordinary read, and a fault in them ends the process while C2 has compiled
+      // them, but not yet the kernel.
+      VectorDot.faultsThrow(w.data(), w.data().byteSize() - 1);
+    }
     if (w.packed() && batch <= 16) {
       BandProducts.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
     } else if (batch > 1 && SmallBatch.serves(w, batch)) {

@@ -159,6 +159,7 @@ public final class WorkerPool implements AutoCloseable {
         turn.run(first + t % members, parts, member);
       } catch (Throwable e) {
         failure = e;
+        nextTurn.set(turns); // the rest would be for nothing
       }
     }
   }

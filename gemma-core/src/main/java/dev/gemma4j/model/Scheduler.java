@@ -48,6 +48,8 @@ public final class Scheduler {
   private long lastPassEnd;
   private long lastPassNanos;
   private boolean closed;
+  // A page of the weights was gone, so that no other pass may read them, whatever the file is now.
+  private @Nullable InternalError fault;
 
   public Scheduler(GemmaForward forward, KvCache.Shape shape) {
     this.forward = forward;
@@ -189,13 +191,13 @@ public final class Scheduler {
    * @throws CancellationException when one was cancelled or the thread interrupted, which stays so;
    *     the caches hold nothing new of value then
    * @throws IllegalStateException when the model is closed
+   * @throws InternalError when memory that is mapped could not be read, in this pass or an earlier
+   *     one
    */
   public void run(List<Request> requests) {
     lock.lock();
     try {
-      if (closed) {
-        throw closedModel();
-      }
+      requireUsable();
       long now = System.nanoTime();
       try {
         for (Request request : requests) {
@@ -224,6 +226,27 @@ public final class Scheduler {
         throw e;
       }
     }
+  }
+
+  private void requireUsable() {
+    if (closed) {
+      throw closedModel();
+    }
+    if (fault != null) {
+      throw faulted(fault);
+    }
+  }
+
+  private static @Nullable InternalError fault(Throwable failure) {
+    Throwable cause = failure instanceof InternalError ? failure : failure.getCause(); // a worker's
+    return cause instanceof InternalError e
+            && String.valueOf(e.getMessage()).contains("unsafe memory access")
+        ? e
+        : null;
+  }
+
+  private static InternalError faulted(InternalError fault) {
+    return new InternalError(fault.getMessage(), fault); // of this thread
   }
 
   /** Says that the caller will not come back soon. */
@@ -338,6 +361,9 @@ public final class Scheduler {
     } finally {
       lock.lock();
     }
+    if (failure != null && fault(failure) instanceof InternalError e) {
+      fault = e;
+    }
     if (closed) {
       failure = closedModel();
     }
@@ -421,7 +447,7 @@ public final class Scheduler {
     }
     lastCallers.clear();
     away = 0;
-    if (closed) {
+    if (closed || fault != null) {
       failQueue();
     } else {
       sweep(null);
@@ -470,7 +496,7 @@ public final class Scheduler {
 
   private void failQueue() {
     for (Request request : queue) {
-      finish(request, closedModel());
+      finish(request, fault == null || closed ? closedModel() : faulted(fault));
     }
     queue.clear();
   }
