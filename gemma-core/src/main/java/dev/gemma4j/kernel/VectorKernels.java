@@ -15,6 +15,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
@@ -246,6 +247,10 @@ final class VectorKernels implements Kernels {
     float max = maxima.reduceLanes(VectorOperators.MAX);
     for (int i = bound; i < n; i++) {
       max = Math.max(max, x[offset + i]);
+    }
+    if (!Float.isFinite(max)) {
+      Arrays.fill(x, offset, offset + n, Float.NaN);
+      return;
     }
     FloatVector sums = FloatVector.zero(F);
     for (int i = 0; i < bound; i += LANES) {
