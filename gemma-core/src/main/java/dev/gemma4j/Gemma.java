@@ -68,6 +68,7 @@ public final class Gemma implements AutoCloseable {
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
   private byte @Nullable [] fingerprint; // guarded by turn
+  private volatile @Nullable IOException shrunk; // then no pass runs any more, whatever the file is
   private @Nullable TokenTries tries; // guarded by turn
 
   private Gemma(
@@ -571,13 +572,16 @@ public final class Gemma implements AutoCloseable {
   private void checkFiles() {
     turn.lock(); // so that nobody closes the files meanwhile
     try {
-      if (!closed && checkpoint.isOpen()) {
+      if (!closed && checkpoint.isOpen() && shrunk == null) {
         checkpoint.checkFiles();
       }
     } catch (IOException e) {
-      throw new UncheckedIOException(e);
+      shrunk = e;
     } finally {
       turn.unlock();
+    }
+    if (shrunk != null) {
+      throw new UncheckedIOException(shrunk);
     }
   }
 
