@@ -23,7 +23,10 @@ import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
-/** The kernels on the Vector API; the matrix products are in {@link VectorMatmul}. */
+/**
+ * The kernels on the Vector API. The matrix products are in {@link BandProducts}, {@link
+ * SmallBatch}, {@link VectorMatmul} and {@link VectorDot}, which {@link #matmul} chooses from.
+ */
 final class VectorKernels implements Kernels {
   static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
@@ -81,9 +84,8 @@ final class VectorKernels implements Kernels {
       Scratch scratch) {
     if (!w.packed()) {
       // A file that has become shorter has lost the end of w. It shows here, as the JDK's own
-      // vector
-      // methods have no ordinary read, and a fault in them ends the process while C2 has compiled
-      // them, but not yet the kernel.
+      // vector methods have no ordinary read, and a fault in them ends the process while C2 has
+      // compiled them, but not yet the kernel.
       VectorDot.faultsThrow(w.data(), w.data().byteSize() - 1);
     }
     if (w.packed() && batch <= 16) {

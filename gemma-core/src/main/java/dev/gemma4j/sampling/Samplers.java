@@ -102,6 +102,12 @@ public final class Samplers {
     public Sampler newText() {
       return new Usual(temperature, topK, topP, minP, new Nucleus());
     }
+
+    /** As it is made. */
+    @Override
+    public String toString() {
+      return "Samplers.of(" + temperature + ", " + topK + ", " + topP + ", " + minP + ")";
+    }
   }
 
   /**
