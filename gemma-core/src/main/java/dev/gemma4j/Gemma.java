@@ -276,7 +276,8 @@ public final class Gemma implements AutoCloseable {
    * Appends tokens to a session and generates what follows, token by token. The session stays the
    * caller's, who uses it again once the stream has ended or was closed: it then holds {@code ids}
    * and what was generated, but for the last token where that has not been run, as {@link
-   * Session#position} tells. It does not wait for memory, as sessions do not.
+   * Session#position} tells. It does not wait for memory, as sessions do not: the first pull runs
+   * {@code ids}, and throws what {@link Session#append(int...)} does.
    *
    * @param session of this model; not to be changed while the stream is under way
    * @param ids taken as they are; may be none when the session has tokens, of which the last one is
@@ -350,6 +351,7 @@ public final class Gemma implements AutoCloseable {
    * @param normalize whether to make each vector's length 1, so that the dot product of two is
    *     their cosine
    * @return in the order of the texts
+   * @throws IllegalArgumentException when the tokenizer has no beginning-of-text token
    * @throws ContextLengthException when one does not fit
    * @throws KvMemoryException when its keys and values do not fit, or not in time
    * @throws CancellationException when the thread is interrupted, which stays so
