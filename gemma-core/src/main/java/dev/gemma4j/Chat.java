@@ -3,7 +3,6 @@ package dev.gemma4j;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,9 +21,12 @@ public final class Chat implements AutoCloseable {
   private int pendingStart;
   private @Nullable TokenStream answer; // the last one that is settled
   private int answerStart;
+  private boolean closed;
 
   Chat(Gemma gemma, String system, GenerationOptions options) {
-    ChatTemplate.endOfTurn(gemma.tokenizer()); // fails early on a model that cannot chat
+    // Fails early on a model that cannot chat.
+    ChatTemplate.bos(gemma.tokenizer());
+    ChatTemplate.endOfTurn(gemma.tokenizer());
     this.gemma = gemma;
     this.system = system.strip();
     this.options = options;
@@ -58,6 +60,9 @@ public final class Chat implements AutoCloseable {
    */
   public TokenStream stream(String text) {
     Tokenizer tokenizer = gemma.tokenizer();
+    if (closed) {
+      throw new IllegalStateException("chat is closed");
+    }
     settle();
     if (session.position() > end) {
       session.truncate(end);
@@ -66,16 +71,15 @@ public final class Chat implements AutoCloseable {
     String preface = first && !system.isEmpty() ? system + "\n\n" : "";
     int[] ids = ChatTemplate.question(preface + text.strip(), tokenizer);
     if (first) {
-      ids = ChatTemplate.concat(new int[] {tokenizer.bosId()}, ids);
+      ids = ChatTemplate.concat(ChatTemplate.bos(tokenizer), ids);
     } else {
       ids = ChatTemplate.concat(pendingIds(tokenizer), ids);
     }
     if (ids.length > gemma.contextLength() - session.position()) {
       throw new ContextLengthException(session.position(), ids.length, gemma.contextLength());
     }
-    Set<Integer> ends = gemma.endIds();
-    ends.add(ChatTemplate.endOfTurn(tokenizer));
-    TokenStream stream = new TokenStream(gemma, session, false, ids, ends, options);
+    TokenStream stream =
+        new TokenStream(gemma, session, TokenStream.After.REST, ids, gemma.endIds(true), options);
     // Only now, as what the options bring may fail to begin a text.
     messages.add(new ChatMessage(Role.USER, text));
     pendingStart = end + ids.length;
@@ -145,6 +149,7 @@ public final class Chat implements AutoCloseable {
   @Override
   public void close() {
     settle();
+    closed = true;
     session.close();
   }
 }

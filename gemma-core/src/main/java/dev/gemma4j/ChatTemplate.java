@@ -13,28 +13,32 @@ final class ChatTemplate {
   private ChatTemplate() {}
 
   static int[] promptIds(Prompt prompt, GenerationOptions options, Tokenizer tokenizer) {
-    boolean begins =
-        prompt instanceof Prompt.Turns || prompt instanceof Prompt.Text && options.bos();
-    if (begins && tokenizer.bosId() < 0) {
-      throw new IllegalArgumentException(
-          "this model's tokenizer has no beginning-of-text token, as a GGUF file without"
-              + " tokenizer.ggml.bos_token_id; texts may do without: see GenerationOptions.bos");
-    }
     return switch (prompt) {
       case Prompt.Ids ids -> ids.ids();
       case Prompt.Text text -> {
         int[] ids = tokenizer.encode(text.text());
-        yield options.bos() ? concat(new int[] {tokenizer.bosId()}, ids) : ids;
+        yield options.bos() ? concat(bos(tokenizer), ids) : ids;
       }
       case Prompt.Turns turns -> chatIds(turns.messages(), tokenizer);
     };
+  }
+
+  /** The beginning-of-text token, alone. */
+  static int[] bos(Tokenizer tokenizer) {
+    if (tokenizer.bosId() < 0) {
+      throw new IllegalArgumentException(
+          "this model's tokenizer has no beginning-of-text token, as a GGUF file without"
+              + " tokenizer.ggml.bos_token_id; a text to continue may do without: see"
+              + " GenerationOptions.bos");
+    }
+    return new int[] {tokenizer.bosId()};
   }
 
   private static int[] chatIds(List<ChatMessage> messages, Tokenizer tokenizer) {
     if (messages.isEmpty() || messages.getLast().role() != Role.USER) {
       throw new IllegalArgumentException("a chat prompt must end with a user message");
     }
-    IntStream.Builder ids = IntStream.builder().add(tokenizer.bosId());
+    IntStream.Builder ids = IntStream.builder().add(bos(tokenizer)[0]);
     StringBuilder system = new StringBuilder();
     for (ChatMessage message : messages) {
       String text = message.text().strip();

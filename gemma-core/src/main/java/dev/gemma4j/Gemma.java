@@ -245,11 +245,6 @@ public final class Gemma implements AutoCloseable {
     return weights.bytesPerStep();
   }
 
-  /** Whether the checkpoint brings a chat template, as instruction-tuned ones do. */
-  public boolean hasChatTemplate() {
-    return checkpoint.chatTemplate().isPresent();
-  }
-
   /** Continues a text with default options and returns what was added. */
   public String generate(String prompt) {
     return generate(Prompt.of(prompt), GenerationOptions.defaults()).text();
@@ -276,11 +271,36 @@ public final class Gemma implements AutoCloseable {
    */
   public TokenStream stream(Prompt prompt, GenerationOptions options) {
     int[] ids = ChatTemplate.promptIds(prompt, options, tokenizer());
-    Set<Integer> ends = endIds();
-    if (prompt instanceof Prompt.Turns) {
-      ends.add(ChatTemplate.endOfTurn(tokenizer()));
+    Set<Integer> ends = endIds(prompt instanceof Prompt.Turns);
+    Session session = newSession(options.adapter());
+    return new TokenStream(this, session, TokenStream.After.CLOSE, ids, ends, options);
+  }
+
+  /**
+   * Appends tokens to a session and generates what follows, token by token. The session stays the
+   * caller's, who uses it again once the stream has ended or was closed: it then holds {@code ids}
+   * and what was generated, but for the last token where that has not been run, as {@link
+   * Session#position} tells. It does not wait for memory, as sessions do not: the first pull runs
+   * {@code ids}, and throws what {@link Session#append(int...)} does.
+   *
+   * @param session of this model; not to be changed while the stream is under way
+   * @param ids taken as they are; may be none when the session has tokens, of which the last one is
+   *     then run once more for its logits
+   * @param options their adapter must be the session's, or none; bos means nothing here
+   * @throws IllegalArgumentException when it is not so
+   */
+  public TokenStream stream(Session session, int[] ids, GenerationOptions options) {
+    requireOwn(session);
+    LoraAdapter adapter = options.adapter();
+    if (adapter != null && !session.runsWith(adapter.of(this))) {
+      throw new IllegalArgumentException(
+          "the options' adapter is " + adapter + ", but the session runs with another or none");
     }
-    return new TokenStream(this, newSession(options.adapter()), true, ids, ends, options);
+    if (ids.length == 0 && session.position() == 0) {
+      throw new IllegalArgumentException("no ids, and none in the session");
+    }
+    return new TokenStream(
+        this, session, TokenStream.After.KEEP, ids.clone(), endIds(false), options);
   }
 
   /**
@@ -335,6 +355,7 @@ public final class Gemma implements AutoCloseable {
    * @param normalize whether to make each vector's length 1, so that the dot product of two is
    *     their cosine
    * @return in the order of the texts
+   * @throws IllegalArgumentException when the tokenizer has no beginning-of-text token
    * @throws ContextLengthException when one does not fit
    * @throws KvMemoryException when its keys and values do not fit, or not in time
    * @throws CancellationException when the thread is interrupted, which stays so
@@ -353,7 +374,7 @@ public final class Gemma implements AutoCloseable {
     Objects.requireNonNull(pooling, "pooling");
     List<int[]> ids = new ArrayList<>();
     for (String text : texts) {
-      ids.add(ChatTemplate.concat(new int[] {tokenizer().bosId()}, tokenizer().encode(text)));
+      ids.add(ChatTemplate.concat(ChatTemplate.bos(tokenizer()), tokenizer().encode(text)));
     }
     return embedIds(ids, pooling, normalize, adapter);
   }
@@ -380,8 +401,13 @@ public final class Gemma implements AutoCloseable {
     return new ConstrainedText(constraint, found, ends);
   }
 
-  Set<Integer> endIds() {
-    return new HashSet<>(checkpoint.eosIds());
+  /** The tokens that end a text; a chat's answer ends with its turn, too. */
+  Set<Integer> endIds(boolean chat) {
+    Set<Integer> ends = new HashSet<>(checkpoint.eosIds());
+    if (chat) {
+      ends.add(ChatTemplate.endOfTurn(tokenizer()));
+    }
+    return ends;
   }
 
   /** Starts a chat with default options. */
@@ -516,11 +542,7 @@ public final class Gemma implements AutoCloseable {
               + GemmaForward.MAX_ROWS
               + " different sessions and one token each");
     }
-    for (Session session : sessions) {
-      if (!session.isOf(this)) {
-        throw new IllegalArgumentException("a session is of another model");
-      }
-    }
+    sessions.forEach(this::requireOwn);
     List<Session> entered = new ArrayList<>();
     try {
       List<Scheduler.Request> requests = new ArrayList<>();
@@ -541,6 +563,12 @@ public final class Gemma implements AutoCloseable {
       return logits;
     } finally {
       entered.forEach(Session::leave);
+    }
+  }
+
+  private void requireOwn(Session session) {
+    if (!session.isOf(this)) {
+      throw new IllegalArgumentException("a session is of another model");
     }
   }
 

@@ -21,4 +21,9 @@ public record Generation(
     tokens = List.copyOf(tokens);
     logProbabilities = List.copyOf(logProbabilities);
   }
+
+  /** The tokens as an array, as sessions and the tokenizer take them. */
+  public int[] ids() {
+    return tokens.stream().mapToInt(Integer::intValue).toArray();
+  }
 }

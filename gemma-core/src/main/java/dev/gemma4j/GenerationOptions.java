@@ -136,7 +136,7 @@ public record GenerationOptions(
       return this;
     }
 
-    /** See {@link LogitsProcessor#repetitionPenalty}; 1 unless set. */
+    /** See {@link LogitsProcessors#repetitionPenalty}; 1 unless set. */
     public Builder repetitionPenalty(float penalty) {
       repetitionPenalty = penalty;
       return this;
@@ -238,7 +238,7 @@ public record GenerationOptions(
     public GenerationOptions build() {
       List<LogitsProcessor> all = new ArrayList<>();
       if (repetitionPenalty != 1) {
-        all.add(LogitsProcessor.repetitionPenalty(repetitionPenalty));
+        all.add(LogitsProcessors.repetitionPenalty(repetitionPenalty));
       }
       if (frequencyPenalty != 0) {
         all.add(LogitsProcessors.frequencyPenalty(frequencyPenalty));

@@ -2,6 +2,7 @@ package dev.gemma4j;
 
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Objects;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -43,6 +44,12 @@ public record LoadOptions(
     KernelType kernels,
     ProgressListener progress) {
   public LoadOptions {
+    Objects.requireNonNull(weights, "weights");
+    Objects.requireNonNull(memory, "memory");
+    Objects.requireNonNull(kv, "kv");
+    Objects.requireNonNull(kvWait, "kvWait");
+    Objects.requireNonNull(kernels, "kernels");
+    Objects.requireNonNull(progress, "progress");
     if (threads < 1 || threads > 1024) {
       throw new IllegalArgumentException("threads must be in [1, 1024], but is " + threads);
     }

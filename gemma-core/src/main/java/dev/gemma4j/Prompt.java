@@ -18,7 +18,7 @@ public sealed interface Prompt {
 
   /** Ids, taken as they are: no beginning-of-text token is added. */
   static Prompt ofIds(int... ids) {
-    return new Ids(ids.clone());
+    return new Ids(ids);
   }
 
   /** A chat in the template of the instruction-tuned checkpoints; the model answers. */
@@ -34,7 +34,17 @@ public sealed interface Prompt {
   }
 
   /** See {@link Prompt#ofIds}. */
-  record Ids(int[] ids) implements Prompt {}
+  record Ids(int[] ids) implements Prompt {
+    public Ids {
+      ids = ids.clone();
+    }
+
+    /** A copy. */
+    @Override
+    public int[] ids() {
+      return ids.clone();
+    }
+  }
 
   /** See {@link Prompt#chat}. */
   record Turns(List<ChatMessage> messages) implements Prompt {

@@ -64,8 +64,8 @@ public final class Quantizer {
    * @throws IOException when one cannot be read or the other not be written, when out is a file of
    *     the checkpoint, or when a value is not finite or too large for the type; a {@link
    *     java.nio.channels.ClosedByInterruptException} when the thread is interrupted
-   * @throws IllegalArgumentException when the tokenizer has no form in GGUF, or the type is {@link
-   *     WeightType#AS_STORED}
+   * @throws IllegalArgumentException when the tokenizer has no form in GGUF, the type is {@link
+   *     WeightType#AS_STORED}, or there are no threads
    */
   public static void quantize(
       Path in, Path out, WeightType type, int threads, ProgressListener progress)
@@ -90,6 +90,9 @@ public final class Quantizer {
     TensorType stored = Gemma.tensorType(type);
     if (stored == null) {
       throw new IllegalArgumentException("found " + type + ", expected a type to store");
+    }
+    if (threads < 1) {
+      throw new IllegalArgumentException("threads must be 1 or more, but is " + threads);
     }
     try (Checkpoint checkpoint = Checkpoint.open(in);
         WorkerPool pool = WorkerPool.start(threads, "quantize")) {

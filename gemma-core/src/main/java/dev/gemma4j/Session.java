@@ -1,10 +1,12 @@
 package dev.gemma4j;
 
+import dev.gemma4j.model.Adapter;
 import dev.gemma4j.model.GemmaForward;
 import dev.gemma4j.model.KvCache;
 import dev.gemma4j.model.KvPool;
 import dev.gemma4j.model.Scheduler;
 import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.sampling.LogitsProcessor;
 import dev.gemma4j.sampling.TokenHistory;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -82,6 +84,33 @@ public final class Session implements AutoCloseable {
       float[] target = logitsBuffer();
       int last = ids.length - 1;
       run(ids, i -> i == last ? target : null, cancelled, (from, to) -> {});
+      return Logits.of(target);
+    } finally {
+      leave();
+    }
+  }
+
+  /**
+   * The logits after the last token, which is run once more: nobody keeps them, and those that
+   * {@link #append} returned may have been changed since. Leaves the session as it was.
+   */
+  Logits last(BooleanSupplier cancelled) {
+    enter();
+    try {
+      if (length == 0) {
+        throw new IllegalArgumentException("no tokens to go on from: the session is empty");
+      }
+      float[] target = logitsBuffer();
+      int[] id = {tokens[length - 1]};
+      long begin = System.nanoTime();
+      length--;
+      try { // what it writes is what is there, so that it may fail at any point
+        Scheduler.Request request = request(id, 0, 1, i -> target, cancelled);
+        gemma.run(List.of(request));
+        queuedNanos = request.started() - begin;
+      } finally {
+        length++;
+      }
       return Logits.of(target);
     } finally {
       leave();
@@ -188,6 +217,11 @@ public final class Session implements AutoCloseable {
     return gemma == model;
   }
 
+  boolean runsWith(Adapter adapter) {
+    Adapter own = cache.adapter();
+    return own != null && own.id().equals(adapter.id());
+  }
+
   /** A request for {@code ids[from..to)} at the end of this session, whose room is reserved. */
   Scheduler.Request request(
       int[] ids,
@@ -231,7 +265,7 @@ public final class Session implements AutoCloseable {
   }
 
   /** Takes room for so many tokens, those that are there included, unless it would have to wait. */
-  boolean tryRoom(int end) {
+  boolean tryRoom(long end) {
     return cache.hasRoom() || cache.tryRoom(end, end);
   }
 
@@ -311,7 +345,7 @@ public final class Session implements AutoCloseable {
   }
 
   /** Says that no token will be appended soon, so that nobody waits for it. */
-  private void pause() {
+  void pause() {
     gemma.scheduler().leave(caller);
   }
 
@@ -363,7 +397,10 @@ public final class Session implements AutoCloseable {
     return Arrays.copyOf(tokens, length);
   }
 
-  TokenHistory history() {
+  /**
+   * A view of the tokens so far, as a {@link LogitsProcessor} looks at them; it grows with them.
+   */
+  public TokenHistory history() {
     return new TokenHistory() {
       @Override
       public int size() {

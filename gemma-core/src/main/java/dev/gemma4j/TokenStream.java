@@ -37,7 +37,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
 
   private final Gemma gemma;
   private final Session session;
-  private final boolean ownsSession;
+  private final After after;
   private final Before before;
   private final int[] prompt; // what is left of it
   private final Set<Integer> ends;
@@ -75,6 +75,16 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private int reused;
   private Events.@Nullable Generated generated;
 
+  /** What becomes of the session. */
+  enum After {
+    /** It is the stream's own. */
+    CLOSE,
+    /** A chat's: others may have its memory until the next turn. */
+    REST,
+    /** The caller's: it waits for no memory, holds what it has, and leaves nothing to others. */
+    KEEP
+  }
+
   /** What was done for the text before its stream began: a beginning of the prompt was run. */
   record Before(int tokens, long queuedNanos, long prefillNanos) {
     static final Before NOTHING = new Before(0, 0, 0);
@@ -83,24 +93,24 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   TokenStream(
       Gemma gemma,
       Session session,
-      boolean ownsSession,
+      After after,
       int[] prompt,
       Set<Integer> ends,
       GenerationOptions options) {
-    this(gemma, session, ownsSession, Before.NOTHING, prompt, ends, options);
+    this(gemma, session, after, Before.NOTHING, prompt, ends, options);
   }
 
   TokenStream(
       Gemma gemma,
       Session session,
-      boolean ownsSession,
+      After after,
       Before before,
       int[] prompt,
       Set<Integer> ends,
       GenerationOptions options) {
     this.gemma = gemma;
     this.session = session;
-    this.ownsSession = ownsSession;
+    this.after = after;
     this.before = before;
     this.prefillNanos = before.prefillNanos();
     this.queuedNanos = before.queuedNanos();
@@ -317,7 +327,14 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
 
   private Logits runPrompt(long start) {
     Events.Prefill event = before == Before.NOTHING ? Events.prefill() : null; // else there is one
-    Logits row = session.appendPrompt(prompt, options.maxTokens(), () -> cancelled);
+    Logits row;
+    if (after != After.KEEP) {
+      row = session.appendPrompt(prompt, options.maxTokens(), () -> cancelled);
+    } else if (prompt.length > 0) {
+      row = session.append(prompt, () -> cancelled);
+    } else {
+      row = session.last(() -> cancelled);
+    }
     long queued = session.queuedNanos();
     reused = session.reused();
     if (event != null) {
@@ -521,14 +538,14 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       }
     } finally {
       try {
-        if (ids.size() > 1) {
+        if (ids.size() > 1 && after != After.KEEP) {
           session.remember();
         }
       } finally {
-        if (ownsSession) {
-          session.close();
-        } else {
-          session.rest();
+        switch (after) {
+          case CLOSE -> session.close();
+          case REST -> session.rest();
+          case KEEP -> session.pause();
         }
       }
     }

@@ -101,6 +101,18 @@ class ChatTest {
   }
 
   @Test
+  void aClosedChatSaysSo() {
+    Chat chat = gemma.chat("", GREEDY);
+    chat.send("Hello");
+    chat.close();
+    chat.close();
+    assertThatThrownBy(() -> chat.send("Hello"))
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage("chat is closed");
+    assertThat(chat.messages()).hasSize(2);
+  }
+
+  @Test
   void aChatAnswersAsTheWholePromptDoes() {
     List<ChatMessage> messages = new ArrayList<>();
     messages.add(new ChatMessage(Role.SYSTEM, "Be brief."));

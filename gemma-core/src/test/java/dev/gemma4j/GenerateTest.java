@@ -11,9 +11,11 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -283,6 +285,34 @@ class GenerateTest {
     assertThatThrownBy(() -> GenerationOptions.builder().repetitionPenalty(0).build())
         .hasMessageContaining("repetitionPenalty");
     assertThatThrownBy(() -> LoadOptions.defaults().withThreads(0)).hasMessageContaining("threads");
+  }
+
+  @Test
+  @SuppressWarnings("NullAway")
+  void nullsAreRefusedByName() {
+    LoadOptions options = LoadOptions.defaults();
+    Map<String, ThrowingCallable> calls =
+        Map.of(
+            "weights", () -> options.withWeights(null),
+            "memory", () -> options.withMemory(null),
+            "kv", () -> options.withKv(null),
+            "kvWait", () -> options.withKvWait(null),
+            "kernels", () -> options.withKernels(null),
+            "progress", () -> options.withProgress(null));
+    calls.forEach(
+        (name, call) ->
+            assertThatThrownBy(call).isInstanceOf(NullPointerException.class).hasMessage(name));
+    assertThatThrownBy(() -> new Prompt.Ids(null)).isInstanceOf(NullPointerException.class);
+  }
+
+  @Test
+  void aPromptOfIdsDoesNotChange() {
+    int[] ids = {2, 300, 301};
+    Prompt.Ids prompt = new Prompt.Ids(ids);
+    ids[1] = 5;
+    prompt.ids()[2] = 5;
+    assertThat(prompt.ids()).containsExactly(2, 300, 301);
+    assertThat(gemma.generate(prompt, greedy(3).build()).ids()).hasSize(3);
   }
 
   @Test

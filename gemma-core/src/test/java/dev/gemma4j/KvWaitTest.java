@@ -137,6 +137,28 @@ class KvWaitTest {
     return org.assertj.core.data.Percentage.withPercentage(0.01);
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {4, 5, 6, 8})
+  void samplesAreDrawnTogetherAsFarAsThereIsRoom(int pages) {
+    // The prompt takes two pages, a sample two more: a copy of the second and the third.
+    List<List<Integer>> expected = new ArrayList<>();
+    try (Gemma gemma = Goldens.load(MODEL)) {
+      for (int i = 0; i < 3; i++) {
+        expected.add(gemma.generate(prompt(40, 1), sampled(i)).tokens());
+      }
+    }
+    try (Gemma gemma = load(pages, Duration.ZERO)) {
+      assertThat(Search.samples(gemma, prompt(40, 1), sampled(0), 3))
+          .extracting(Generation::tokens)
+          .isEqualTo(expected);
+      assertAllFree(gemma, pages);
+    }
+  }
+
+  private static GenerationOptions sampled(long seed) {
+    return GenerationOptions.builder().seed(seed).maxTokens(40).ignoreEos(true).build();
+  }
+
   @Test
   void chatsDoNotWaitForWhatEachOtherHolds() throws Exception {
     List<String> expected = new ArrayList<>();

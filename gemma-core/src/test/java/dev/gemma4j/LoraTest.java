@@ -7,10 +7,13 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.loader.TensorType;
+import dev.gemma4j.model.Adapter;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -19,6 +22,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -96,6 +100,55 @@ class LoraTest {
     try (Gemma gemma = Goldens.load(goldens.get("model").textValue(), options)) {
       check(gemma, null, goldens);
     }
+  }
+
+  /** Reads an adapter in a JVM of its own. */
+  static final class Child {
+    private Child() {}
+
+    public static void main(String... args) throws IOException {
+      try (Checkpoint model = Checkpoint.open(Path.of(args[0]))) {
+        System.out.println(Adapter.read(Path.of(args[1]), model.config()).id());
+      }
+    }
+  }
+
+  @Test
+  void theLimitOfDirectBuffersIsNotItsMemorys() throws Exception {
+    List<String> command =
+        List.of(
+            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+            "-XX:MaxDirectMemorySize=256k", // it takes 310
+            "-cp",
+            System.getProperty("java.class.path"),
+            Child.class.getName(),
+            Goldens.model(MODEL).toString(),
+            path("other").toString());
+    Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+    List<String> lines = process.inputReader().lines().toList();
+    assertThat(process.waitFor()).as(String.join("\n", lines)).isZero();
+    try (Gemma gemma = Goldens.load(MODEL)) {
+      assertThat(lines).containsExactly(Adapter.read(path("other"), gemma.config()).id());
+    }
+  }
+
+  @Test
+  void itsMemoryIsFreedWhenNothingRefersToIt() throws Exception {
+    try (Gemma gemma = Goldens.load(MODEL)) {
+      MemorySegment.Scope scope = read(gemma);
+      for (int i = 0; i < 200 && scope.isAlive(); i++) {
+        System.gc();
+        Thread.sleep(10);
+      }
+      assertThat(scope.isAlive()).isFalse();
+    }
+  }
+
+  private static MemorySegment.Scope read(Gemma gemma) throws IOException {
+    Adapter adapter = Adapter.read(path("every"), gemma.config());
+    Adapter.LowRank update =
+        Objects.requireNonNull(adapter.of("model.layers.0.self_attn.q_proj"), "q_proj");
+    return update.a().data().scope();
   }
 
   @Test

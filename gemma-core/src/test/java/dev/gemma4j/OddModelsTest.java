@@ -81,6 +81,12 @@ class OddModelsTest {
             .hasMessageContaining("no beginning-of-text token")
             .hasMessageContaining("tokenizer.ggml.bos_token_id");
       }
+      assertThatThrownBy(gemma::chat)
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("no beginning-of-text token");
+      assertThatThrownBy(() -> gemma.embed("b"))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("no beginning-of-text token");
       assertThat(gemma.generate(Prompt.of("b"), options.bos(false).build()).tokens()).hasSize(1);
     }
   }

@@ -6,11 +6,16 @@ import static org.assertj.core.api.Assertions.within;
 
 import dev.gemma4j.constraint.Constraints;
 import dev.gemma4j.sampling.Logits;
+import dev.gemma4j.sampling.LogitsProcessor;
+import dev.gemma4j.sampling.TokenHistory;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -46,6 +51,81 @@ class SearchTest {
       assertThat(samples.get(i).usage().promptTokens()).isEqualTo(4);
     }
     assertThat(samples.get(0).tokens()).isNotEqualTo(samples.get(1).tokens());
+  }
+
+  @Test
+  void samplesAreDrawnTogether() {
+    CyclicBarrier all = new CyclicBarrier(3);
+    GenerationOptions options =
+        options(5)
+            .ignoreEos(true)
+            .processor(
+                (logits, history) -> {
+                  try {
+                    all.await(30, TimeUnit.SECONDS);
+                  } catch (Exception e) {
+                    throw new IllegalStateException("alone", e);
+                  }
+                })
+            .build();
+    assertThat(Search.samples(gemma, PROMPT, options, 3)).hasSize(3);
+  }
+
+  @Test
+  void aSampleThatFailsEndsAll() {
+    AtomicInteger texts = new AtomicInteger();
+    AtomicInteger running = new AtomicInteger();
+    LogitsProcessor third =
+        new LogitsProcessor() {
+          @Override
+          public void process(Logits logits, TokenHistory history) {}
+
+          @Override
+          public LogitsProcessor newText() {
+            int text = texts.getAndIncrement();
+            return (logits, history) -> {
+              running.incrementAndGet();
+              try {
+                if (text == 2 && history.size() == 10) {
+                  throw new IllegalStateException("not today");
+                }
+                Thread.sleep(text == 2 ? 1 : 100);
+              } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+              } finally {
+                running.decrementAndGet();
+              }
+            };
+          }
+        };
+    GenerationOptions options = options(8000).ignoreEos(true).processor(third).build();
+    assertThatThrownBy(() -> Search.samples(gemma, PROMPT, options, 40))
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage("not today");
+    assertThat(running).hasValue(0);
+  }
+
+  @Test
+  void anInterruptEndsTheSamplesLeft() {
+    Thread caller = Thread.currentThread();
+    GenerationOptions options =
+        options(8000)
+            .ignoreEos(true)
+            .seed(7)
+            .processor(
+                (logits, history) -> {
+                  if (history.size() == 12) {
+                    caller.interrupt();
+                  }
+                })
+            .build();
+    List<Generation> samples = Search.samples(gemma, PROMPT, options, 20);
+    assertThat(Thread.interrupted()).isTrue();
+    assertThat(samples)
+        .hasSize(20)
+        .allMatch(sample -> sample.finishReason() == FinishReason.CANCELLED);
+    assertThat(samples.getFirst().tokens()).isNotEmpty();
+    assertThat(samples.getLast().tokens()).isEmpty();
   }
 
   @Test
@@ -165,7 +245,7 @@ class SearchTest {
   void noLimitOfTokensIsThatOfTheContext() {
     LoadOptions small = LoadOptions.defaults().withContextLength(40);
     try (Gemma narrow = Goldens.load("gemma-mqa-f32", small)) {
-      int end = narrow.endIds().iterator().next();
+      int end = narrow.endIds(false).iterator().next();
       for (float penalty : new float[] {0.5f, 1.5f, 2.5f}) {
         GenerationOptions.Builder likelyEnd =
             options(40).processor((logits, history) -> logits.set(end, logits.get(end) + 7));

@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.gemma4j.Quantizer;
 import dev.gemma4j.WeightType;
@@ -94,6 +95,15 @@ class QuantizeTest {
       String text = "Once upon  a time\n\n\tthere was a \u00e9\u4e16 <start_of_turn>king";
       assertThat(copy.encode(text)).isEqualTo(tokenizer.encode(text));
     }
+  }
+
+  @Test
+  void aThreadIsNeeded() {
+    Path file = directory.resolve("out.gguf");
+    assertThatThrownBy(
+            () -> Quantizer.quantize(demo, file, WeightType.Q8_0, 0, (stage, done, total) -> {}))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage("threads must be 1 or more, but is 0");
   }
 
   @Test

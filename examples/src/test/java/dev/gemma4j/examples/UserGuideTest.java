@@ -52,6 +52,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.random.RandomGenerator;
+import java.util.stream.IntStream;
 import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
 import jdk.jfr.consumer.RecordingFile;
@@ -243,6 +244,28 @@ class UserGuideTest {
     }
     // end
     assertThat(text).isNotEmpty();
+  }
+
+  @Test
+  void textOnASession() {
+    Tokenizer tokenizer = gemma.tokenizer();
+    GenerationOptions options = GenerationOptions.builder().maxTokens(12).seed(1).build();
+    // guide
+    int[] question = tokenizer.encode("Once upon a time");
+    try (Session session = gemma.newSession()) {
+      session.append(tokenizer.bosId());
+      Generation story;
+      try (TokenStream stream = gemma.stream(session, question, options)) {
+        stream.forEachRemaining(token -> System.out.print(token.text()));
+        story = stream.result();
+      }
+      // A text's last token has not been run, unless the model ended it.
+      IntStream rest = IntStream.of(story.ids()).skip(session.position() - 1 - question.length);
+      IntStream more = IntStream.of(tokenizer.encode(" Then"));
+      session.append(IntStream.concat(rest, more).toArray());
+    }
+    // end
+    assertThat(printed()).isEqualTo(gemma.generate(Prompt.of("Once upon a time"), options).text());
   }
 
   @Test

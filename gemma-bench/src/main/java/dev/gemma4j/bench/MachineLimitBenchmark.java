@@ -12,6 +12,7 @@ import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /** The limits that the other benchmarks of the same run are read against. */
@@ -26,7 +27,13 @@ public class MachineLimitBenchmark {
   /** A buffer far beyond the last cache, in its own state so that the FMA benchmark needs none. */
   @State(Scope.Benchmark)
   public static class Buffer {
-    final MemorySegment data = Arena.ofAuto().allocate(1L << 30, 64).fill((byte) 1);
+    private final Arena arena = Arena.ofShared();
+    final MemorySegment data = arena.allocate(1L << 30, 64).fill((byte) 1);
+
+    @TearDown
+    public void free() {
+      arena.close();
+    }
   }
 
   @Benchmark

@@ -18,6 +18,7 @@ import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /**
@@ -30,7 +31,7 @@ import org.openjdk.jmh.annotations.Warmup;
 @OutputTimeUnit(TimeUnit.SECONDS)
 @Warmup(iterations = 2, time = 1)
 @Measurement(iterations = 5, time = 1)
-@Fork(value = 1, jvmArgsAppend = "-XX:MaxDirectMemorySize=8g")
+@Fork(1)
 public class MatmulBenchmark {
   @Param({"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"})
   public TensorType type = TensorType.F32;
@@ -60,6 +61,7 @@ public class MatmulBenchmark {
   @Param("512")
   public int mebibytes;
 
+  private final Arena arena = Arena.ofShared();
   private Matrix[] copies = {};
   private float[] x = {}; // [batch, stride of cols]
   private float[] y = {}; // [batch, rows]
@@ -74,13 +76,20 @@ public class MatmulBenchmark {
     long bytes = type.byteSize((long) rows * cols);
     copies = new Matrix[(int) Math.ceilDiv((long) mebibytes << 20, bytes)];
     for (int i = 0; i < copies.length; i++) {
-      MemorySegment data = HugePages.allocate(Arena.ofAuto(), bytes);
-      weights.fill(data, type, RandomWeights.std(cols));
-      copies[i] =
-          threads.kernel.pack(new Matrix(type, rows, cols, data), Arena.ofAuto(), threads.pool);
+      try (Arena temporary = Arena.ofShared()) {
+        Arena owner = threads.kernel.packs(type) ? temporary : arena;
+        MemorySegment data = HugePages.allocate(owner, bytes);
+        weights.fill(data, type, RandomWeights.std(cols));
+        copies[i] = threads.kernel.pack(new Matrix(type, rows, cols, data), arena, threads.pool);
+      }
     }
     x = weights.floats(batch * GemmaForward.stride(cols), 0, 1);
     y = new float[batch * rows];
+  }
+
+  @TearDown
+  public void free() {
+    arena.close();
   }
 
   @Benchmark

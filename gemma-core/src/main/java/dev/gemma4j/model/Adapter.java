@@ -9,6 +9,7 @@ import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.ref.Cleaner;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.security.MessageDigest;
@@ -20,9 +21,12 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A LoRA adapter (https://arxiv.org/abs/2106.09685) in memory: what it adds to matrices of the
- * model, in f32 outside the heap. Immutable; its memory is freed once nothing refers to it.
+ * model, in f32 outside the heap. Immutable; its memory is freed once nothing refers to it, so keep
+ * it for as long as one of its matrices is read.
  */
 public final class Adapter {
+  private static final Cleaner CLEANER = Cleaner.create();
+
   private final Map<String, LowRank> updates;
   private final @Nullable LowRank[][] layers; // [layer][projection]
   private final String id;
@@ -46,7 +50,7 @@ public final class Adapter {
     }
   }
 
-  private Adapter(Map<String, LowRank> updates, String id, int numLayers) {
+  private Adapter(Map<String, LowRank> updates, String id, int numLayers, Arena arena) {
     this.updates = updates;
     this.id = id;
     Projection[] projections = Projection.values();
@@ -56,6 +60,7 @@ public final class Adapter {
         layers[l][p.ordinal()] = updates.get(p.module(l));
       }
     }
+    CLEANER.register(this, arena::close);
   }
 
   /**
@@ -64,7 +69,16 @@ public final class Adapter {
    * @throws IOException as {@link PeftAdapter#open}, and when the scale makes a value infinite
    */
   public static Adapter read(Path directory, GemmaConfig config) throws IOException {
-    Arena arena = Arena.ofAuto();
+    Arena arena = Arena.ofShared(); // an automatic one's memory counts as direct buffers do
+    try {
+      return read(directory, config, arena);
+    } catch (Throwable t) {
+      arena.close();
+      throw t;
+    }
+  }
+
+  private static Adapter read(Path directory, GemmaConfig config, Arena arena) throws IOException {
     MessageDigest digest = sha256();
     Map<String, LowRank> updates = new HashMap<>();
     try (PeftAdapter file = PeftAdapter.open(directory, config)) {
@@ -78,7 +92,7 @@ public final class Adapter {
       }
     }
     String id = HexFormat.of().formatHex(digest.digest());
-    return new Adapter(Map.copyOf(updates), id, config.numLayers());
+    return new Adapter(Map.copyOf(updates), id, config.numLayers(), arena);
   }
 
   private static void digest(Matrix matrix, MessageDigest digest) {

@@ -91,7 +91,7 @@ public final class KvCache implements AutoCloseable {
    * @param most positions to which it may grow
    * @return whether it has room now
    */
-  public boolean tryRoom(int least, long most) {
+  public boolean tryRoom(long least, long most) {
     room = pool.tryRoom(pages(least) - pages.length, pages(most) - pages.length);
     return room != null;
   }

@@ -330,7 +330,7 @@ public final class KvPool {
           take(page, room);
         }
       }
-    } catch (RuntimeException | Error e) { // such as the JVM's own limit of off-heap memory
+    } catch (RuntimeException | Error e) { // such as no memory left on the machine
       release(result);
       throw e;
     }

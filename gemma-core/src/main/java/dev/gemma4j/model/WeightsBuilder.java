@@ -24,15 +24,7 @@ import org.jspecify.annotations.Nullable;
  * converted.
  */
 public final class WeightsBuilder {
-  private static final List<String> MATRICES =
-      List.of(
-          "self_attn.q_proj",
-          "self_attn.k_proj",
-          "self_attn.v_proj",
-          "self_attn.o_proj",
-          "mlp.gate_proj",
-          "mlp.up_proj",
-          "mlp.down_proj");
+  private static final Projection[] PROJECTIONS = Projection.values();
 
   private final Checkpoint checkpoint;
   private final @Nullable TensorType type;
@@ -93,7 +85,7 @@ public final class WeightsBuilder {
     Matrix[] matrices = layerMatrices(config.numLayers(), progress);
     List<Layer> layers = new ArrayList<>();
     for (int l = 0; l < config.numLayers(); l++) {
-      int m = l * MATRICES.size();
+      int m = l * PROJECTIONS.length;
       layers.add(
           new Layer(
               checkpoint.normScale(layer(l) + "input_layernorm.weight"),
@@ -119,11 +111,11 @@ public final class WeightsBuilder {
   }
 
   /**
-   * All matrices of the layers, in the order of {@link #MATRICES}. Each by one thread: what is not
+   * All matrices of the layers, in the order of {@link Projection}. Each by one thread: what is not
    * mapped is memory that is filled with zeros first, in the thread that asks for it or touches it.
    */
   private Matrix[] layerMatrices(int layers, BiConsumer<Integer, Integer> progress) {
-    Matrix[] matrices = new Matrix[layers * MATRICES.size()];
+    Matrix[] matrices = new Matrix[layers * PROJECTIONS.length];
     AtomicInteger next = new AtomicInteger();
     AtomicInteger done = new AtomicInteger();
     Thread loading = Thread.currentThread();
@@ -131,9 +123,9 @@ public final class WeightsBuilder {
       pool.run(
           (part, parts) -> {
             for (int m; (m = next.getAndIncrement()) < matrices.length; ) {
-              String name = layer(m / MATRICES.size()) + MATRICES.get(m % MATRICES.size());
-              matrices[m] = matrix(name, caller);
-              int layersDone = done.incrementAndGet() / MATRICES.size();
+              Projection projection = PROJECTIONS[m % PROJECTIONS.length];
+              matrices[m] = matrix(projection.module(m / PROJECTIONS.length), caller);
+              int layersDone = done.incrementAndGet() / PROJECTIONS.length;
               if (Thread.currentThread() == loading) { // which has one of the parts, any
                 progress.accept(1 + layersDone, 1 + layers);
               }

@@ -1,5 +1,6 @@
 package dev.gemma4j.sampling;
 
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -30,9 +31,27 @@ public final class LogitsProcessors {
     check(id >= 0 && id < logits.size(), "token id", "in [0, " + logits.size() + ")", id);
   }
 
-  /** See {@link LogitsProcessor#repetitionPenalty}. */
+  /**
+   * Divides positive logits of tokens that occurred by {@code penalty} and multiplies negative ones
+   * (CTRL, https://arxiv.org/abs/1909.05858), each token once.
+   *
+   * @param penalty above 0 and finite; 1 changes nothing, more discourages repetition
+   * @throws IllegalArgumentException when it is not
+   */
   public static LogitsProcessor repetitionPenalty(float penalty) {
-    return LogitsProcessor.repetitionPenalty(penalty);
+    check(
+        penalty > 0 && Float.isFinite(penalty), "repetitionPenalty", "above 0 and finite", penalty);
+    return (logits, history) -> {
+      BitSet seen = new BitSet(logits.size());
+      for (int i = 0; i < history.size(); i++) {
+        int id = history.get(i);
+        if (!seen.get(id)) {
+          seen.set(id);
+          float logit = logits.get(id);
+          logits.set(id, logit > 0 ? logit / penalty : logit * penalty);
+        }
+      }
+    };
   }
 
   /**

@@ -175,7 +175,7 @@ class SamplersTest {
   void repetitionPenaltyTouchesEachSeenTokenOnce() {
     Logits logits = Logits.of(2, -2, 4, 1);
     int[] seen = {0, 1, 1, 0};
-    LogitsProcessor.repetitionPenalty(2)
+    LogitsProcessors.repetitionPenalty(2)
         .process(
             logits,
             new TokenHistory() {

@@ -3,6 +3,10 @@ package dev.gemma4j.tokenizer;
 import com.google.protobuf.CodedInputStream;
 import com.google.protobuf.WireFormat;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.CharsetDecoder;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -21,6 +25,7 @@ final class ModelProtoReader {
   private static final int PIECE_TYPE = 3 << 3 | WireFormat.WIRETYPE_VARINT;
 
   private final String source;
+  private final CharsetDecoder utf8 = StandardCharsets.UTF_8.newDecoder(); // a strict one
   private final List<String> pieces = new ArrayList<>();
   private float[] scores = new float[1024];
   private final List<PieceType> types = new ArrayList<>();
@@ -69,6 +74,17 @@ final class ModelProtoReader {
     in.popLimit(limit);
   }
 
+  /** Not by {@link CodedInputStream#readStringRequireUtf8}, which needs sun.misc.Unsafe. */
+  private String text(CodedInputStream in) throws IOException {
+    byte[] bytes = in.readByteArray();
+    try {
+      return utf8.decode(ByteBuffer.wrap(bytes)).toString();
+    } catch (CharacterCodingException e) {
+      throw new MalformedFileException(
+          source, "text after " + pieces.size() + " pieces", "bytes that are no UTF-8", "UTF-8", e);
+    }
+  }
+
   private static int tag(int number, int wireType) {
     return number << 3 | wireType;
   }
@@ -102,7 +118,7 @@ final class ModelProtoReader {
     int type = PieceType.NORMAL.ordinal() + 1;
     for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
       switch (tag) {
-        case PIECE_TEXT -> piece = in.readStringRequireUtf8();
+        case PIECE_TEXT -> piece = text(in);
         case PIECE_SCORE -> score = in.readFloat();
         case PIECE_TYPE -> type = in.readEnum();
         default -> in.skipField(tag);
@@ -143,7 +159,7 @@ final class ModelProtoReader {
       case 42 -> eosId = in.readInt32();
       case 43 -> padId = in.readInt32();
       case 44 -> {
-        String surface = in.readStringRequireUtf8();
+        String surface = text(in);
         if (!surface.equals(Tokenizer.UNKNOWN_TEXT)) {
           throw refused(
               "trainer_spec.unk_surface", "'" + surface + "'", "'" + Tokenizer.UNKNOWN_TEXT + "'");

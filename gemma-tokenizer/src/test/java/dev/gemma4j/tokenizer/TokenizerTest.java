@@ -211,6 +211,22 @@ class TokenizerTest {
   }
 
   @Test
+  void textMustBeUtf8() throws IOException {
+    byte[][] wrong = {
+      {(byte) 0xff},
+      {(byte) 0xc3},
+      {(byte) 0xc0, (byte) 0x80},
+      {(byte) 0xed, (byte) 0xa0, (byte) 0x80}
+    };
+    for (byte[] text : wrong) {
+      String message = "found bytes that are no UTF-8, expected UTF-8";
+      refuses(concat(UNKNOWN, field(1, field(1, text))), "text after 1 pieces: " + message);
+      refuses(concat(UNKNOWN, field(2, field(44, text))), "text after 1 pieces: " + message);
+    }
+    assertThat(Tokenizer.parse(concat(UNKNOWN, piece("\ufffd")), "x").piece(1)).isEqualTo("\ufffd");
+  }
+
+  @Test
   void errorsAreOneShortLine() {
     refuses(concat(UNKNOWN, piece("a\nb"), piece("a\nb")), "piece 2: found 'a\\u000ab', which");
     String text = "\n".repeat(100);
