@@ -30,8 +30,9 @@ final class NumberRange {
    * The numbers that minimum, maximum, exclusiveMinimum and exclusiveMaximum of a schema leave.
    *
    * @param decimals after the point; 0 for integers
+   * @param bits of an integer, its sign among them; 0 for any number of them
    */
-  static Expression of(String at, Map<String, Object> schema, int decimals) {
+  static Expression of(String at, Map<String, Object> schema, int decimals, int bits) {
     BigInteger low =
         larger(
             bound(at, schema, "minimum", decimals),
@@ -40,6 +41,11 @@ final class NumberRange {
         smaller(
             bound(at, schema, "maximum", decimals),
             bound(at, schema, "exclusiveMaximum", decimals));
+    if (bits > 0) {
+      BigInteger beyond = BigInteger.TWO.pow(bits - 1);
+      low = larger(low, beyond.negate());
+      high = smaller(high, beyond.subtract(BigInteger.ONE));
+    }
     BigInteger least = low == null ? limit(high, decimals).negate() : low;
     BigInteger most = high == null ? limit(low, decimals) : high;
     if (least.compareTo(most) > 0) {
