@@ -42,8 +42,8 @@ import org.slf4j.LoggerFactory;
  * which share the passes over the weights (continuous batching): each gets the text that it would
  * get alone, but for rounding, as sums are made in another order when several rows run at once. The
  * model's files must not change while it is open, unless {@link Memory#COPIED}; a pass that finds
- * one shorter throws an {@link UncheckedIOException}. The only thing to close; whatever still uses
- * it then gets an {@link IllegalStateException}.
+ * one shorter throws an {@link UncheckedIOException}. Close it last, after its sessions, streams
+ * and chats; whatever still uses it then gets an {@link IllegalStateException}.
  *
  * <pre>{@code
  * try (Gemma gemma = Gemma.load(Path.of("gemma-2b-it"))) {
@@ -64,10 +64,12 @@ public final class Gemma implements AutoCloseable {
   private final int contextLength;
   private final KvPool kvPool;
   private final long kvMemory;
+  private final boolean limitsKvMemory;
   private final Duration kvWait;
   private final ReentrantLock turn = new ReentrantLock(true);
   private boolean closed; // guarded by turn
   private byte @Nullable [] fingerprint; // guarded by turn
+  private volatile @Nullable IOException shrunk; // then no pass runs any more, whatever the file is
   private @Nullable TokenTries tries; // guarded by turn
 
   private Gemma(
@@ -87,8 +89,8 @@ public final class Gemma implements AutoCloseable {
     this.kernels = kernels;
     this.contextLength = contextLength;
     KvCache.Shape shape = new KvCache.Shape(weights.config(), kvType(options.kv()));
-    this.kvMemory =
-        options.kvMemory() == 0 ? Runtime.getRuntime().maxMemory() / 2 : options.kvMemory();
+    this.limitsKvMemory = options.kvMemory() != 0;
+    this.kvMemory = limitsKvMemory ? options.kvMemory() : Runtime.getRuntime().maxMemory() / 2;
     this.kvWait = options.kvWait();
     this.kvPool = new KvPool(shape, kvMemory, options.promptReuse());
     this.scheduler = new Scheduler(new GemmaForward(weights, kernels, pool), shape);
@@ -110,6 +112,8 @@ public final class Gemma implements AutoCloseable {
    *
    * @throws IOException as {@link #load(Path)}
    * @throws IllegalArgumentException when the model cannot run as the options ask
+   * @throws IllegalStateException when they ask for {@link KernelType#VECTOR} and the JVM lacks the
+   *     module
    */
   public static Gemma load(Path path, LoadOptions options) throws IOException {
     long start = System.nanoTime();
@@ -231,7 +235,7 @@ public final class Gemma implements AutoCloseable {
     return kernels.name();
   }
 
-  /** The type of the layers' matrices, such as "BF16". */
+  /** The type of the first layer's gate matrix, such as "BF16"; a file may mix types. */
   public String weights() {
     return weights.layers().get(0).gate().type().name();
   }
@@ -544,6 +548,11 @@ public final class Gemma implements AutoCloseable {
     return kvMemory;
   }
 
+  /** Whether the options say how much that is. */
+  boolean limitsKvMemory() {
+    return limitsKvMemory;
+  }
+
   Duration kvWait() {
     return kvWait;
   }
@@ -571,13 +580,16 @@ public final class Gemma implements AutoCloseable {
   private void checkFiles() {
     turn.lock(); // so that nobody closes the files meanwhile
     try {
-      if (!closed && checkpoint.isOpen()) {
+      if (!closed && checkpoint.isOpen() && shrunk == null) {
         checkpoint.checkFiles();
       }
     } catch (IOException e) {
-      throw new UncheckedIOException(e);
+      shrunk = e;
     } finally {
       turn.unlock();
+    }
+    if (shrunk != null) {
+      throw new UncheckedIOException(shrunk);
     }
   }
 

@@ -4,7 +4,10 @@ package dev.gemma4j;
 public enum KernelType {
   /** The vector kernels where the JVM has the Vector API, else the scalar ones with a warning. */
   AUTO,
-  /** The Vector API's; needs {@code --add-modules jdk.incubator.vector}. */
+  /**
+   * The Vector API's; needs {@code --add-modules jdk.incubator.vector}, without which loading
+   * throws an {@link IllegalStateException}.
+   */
   VECTOR,
   /** Plain loops. */
   SCALAR

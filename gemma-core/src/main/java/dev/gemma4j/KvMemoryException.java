@@ -15,14 +15,15 @@ public final class KvMemoryException extends RuntimeException {
   private final long available;
   private final long limit;
 
-  KvMemoryException(KvPool.FullException full, long limit, Duration waited) {
+  KvMemoryException(KvPool.FullException full, Gemma gemma, Duration waited) {
     super(
         "keys and values: asked for "
             + full.asked()
             + " bytes, "
             + full.available()
             + " are left of kvMemory, which is "
-            + limit
+            + gemma.kvMemory()
+            + (gemma.limitsKvMemory() ? "" : " (half of -Xmx, as LoadOptions.kvMemory was not set)")
             + (waited.isZero() ? "" : ", after " + waited.toMillis() + " ms of waiting")
             + (full.available() < full.asked() ? "" : ", behind others who ask for more")
             + (full.asked() == full.least()
@@ -30,7 +31,7 @@ public final class KvMemoryException extends RuntimeException {
                 : "; the prompt needs " + full.least() + ", so that a smaller maxTokens may fit"));
     this.asked = full.asked();
     this.available = full.available();
-    this.limit = limit;
+    this.limit = gemma.kvMemory();
   }
 
   /**

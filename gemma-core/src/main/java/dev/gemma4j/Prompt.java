@@ -1,11 +1,17 @@
 package dev.gemma4j;
 
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.util.List;
 import java.util.Objects;
 
 /** What a generation starts from: text to continue, ids, or the turns of a chat. */
 public sealed interface Prompt {
-  /** Text to continue; the beginning-of-text token goes in front unless the options say no. */
+  /**
+   * Text to continue; the beginning-of-text token goes in front unless the options say no. Control
+   * tokens that it spells, such as {@code <end_of_turn>}, steer the model; text from people who
+   * must not do that goes into {@link #chat}, or through {@link Tokenizer#encodeLiteral} into
+   * {@link #ofIds}.
+   */
   static Prompt of(String text) {
     return new Text(text);
   }

@@ -72,8 +72,8 @@ public final class Search {
    * width} most probable unfinished texts, and gives the best finished ones. A text scores the sum
    * of its tokens' log-probabilities, the end-of-text token among them, divided by {@code
    * length^lengthPenalty}, as in transformers. The options' adapter, processors and constraint
-   * count; its sampler, seed, stop strings and speculation do not. A text that comes in several
-   * tokenisations is given once, with the best of them.
+   * count; its sampler, seed, stop strings, speculation and logProbabilities do not. A text that
+   * comes in several tokenisations is given once, with the best of them.
    *
    * @param width the most texts at a time, 1 to 64; 1 is greedy
    * @param lengthPenalty 1 for the mean, 0 for the sum, more for longer texts

@@ -208,7 +208,7 @@ public final class Session implements AutoCloseable {
     try {
       cache.reserve(length, end);
     } catch (KvPool.FullException e) {
-      throw new KvMemoryException(e, gemma.kvMemory(), Duration.ZERO);
+      throw new KvMemoryException(e, gemma, Duration.ZERO);
     }
   }
 
@@ -226,7 +226,7 @@ public final class Session implements AutoCloseable {
       cache.awaitRoom(least, most, TimeUnit.NANOSECONDS.convert(longest), cancelled);
     } catch (KvPool.FullException e) {
       Duration waited = e.asked() > gemma.kvMemory() ? Duration.ZERO : longest;
-      throw new KvMemoryException(e, gemma.kvMemory(), waited);
+      throw new KvMemoryException(e, gemma, waited);
     }
   }
 

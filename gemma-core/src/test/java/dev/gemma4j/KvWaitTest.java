@@ -189,6 +189,20 @@ class KvWaitTest {
     }
   }
 
+  @Test
+  void aLimitThatNobodySetSaysWhatItIs() {
+    try (Gemma gemma = Goldens.load(MODEL);
+        Session session = gemma.newSession()) {
+      int tokens = Integer.MAX_VALUE - PAGE;
+      assertThatThrownBy(() -> session.awaitRoom(tokens, tokens, () -> false))
+          .isInstanceOf(KvMemoryException.class)
+          .hasMessageEndingWith(
+              "kvMemory, which is "
+                  + Runtime.getRuntime().maxMemory() / 2
+                  + " (half of -Xmx, as LoadOptions.kvMemory was not set)");
+    }
+  }
+
   private static long page(Gemma gemma) {
     return gemma.kvMemory() / 6;
   }

@@ -3,9 +3,11 @@ package dev.gemma4j;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -18,6 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** Models and adapters whose files hold what those of no published one do. */
 class OddModelsTest {
@@ -133,5 +136,30 @@ class OddModelsTest {
           .hasMessageStartingWith(
               file + ": tensor " + name + "B.weight: found a value that is inf");
     }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void aScaleThatIsNotFiniteIsNamed(KernelType kernels) throws IOException {
+    String name = "model.layers.1.mlp.up_proj.weight";
+    Path source = Goldens.model("gguf/gemma-mqa.Q4_0.gguf");
+    byte[] file = Files.readAllBytes(source);
+    try (Checkpoint checkpoint = Checkpoint.open(source)) {
+      byte[] data = checkpoint.tensor(name).data().toArray(ValueLayout.JAVA_BYTE);
+      int at =
+          new String(file, StandardCharsets.ISO_8859_1)
+              .indexOf(new String(data, StandardCharsets.ISO_8859_1));
+      ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN).putShort(at + 5 * 18, (short) 0x7e00);
+    }
+    Path odd = Files.write(directory.resolve("odd.gguf"), file);
+    LoadOptions options = LoadOptions.defaults().withKernels(kernels);
+    assertThatThrownBy(() -> Gemma.load(odd, options))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessage(
+            odd + ": tensor " + name + ": found a scale that is NaN, expected finite scales");
+  }
+
+  static Iterable<KernelType> kernels() {
+    return Goldens.kernels();
   }
 }

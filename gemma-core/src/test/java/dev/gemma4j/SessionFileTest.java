@@ -126,15 +126,12 @@ class SessionFileTest {
       assertThatThrownBy(() -> session.save(missing.resolve("file")))
           .isInstanceOf(IOException.class)
           .hasMessage(
-              missing.resolve("file")
-                  + ": directory: found no directory "
-                  + missing
-                  + ", expected one");
+              missing.resolve("file") + ": cannot be written: there is no directory " + missing);
       Path taken = Files.createDirectory(directory.resolve("taken"));
       Files.createFile(taken.resolve("file"));
       assertThatThrownBy(() -> session.save(taken))
           .isInstanceOf(IOException.class)
-          .hasMessage(taken + ": file: found something else, expected a regular file or none");
+          .hasMessage(taken + ": cannot be written: it is no regular file");
       try (var files = Files.list(directory)) {
         assertThat(files).containsExactly(taken);
       }

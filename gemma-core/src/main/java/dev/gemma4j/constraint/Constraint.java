@@ -17,9 +17,9 @@ public interface Constraint {
   State start();
 
   /**
-   * A state of the machine: immutable, and equal to another exactly if both allow the same texts
-   * from here on, for the tokens that a state allows are remembered by it. From every state an
-   * accepting one must be reachable.
+   * A state of the machine: immutable, and equal to another only if both allow the same texts from
+   * here on, for the tokens that a state allows are remembered by it; the more are equal, the less
+   * is computed. From every state an accepting one must be reachable.
    */
   interface State {
     /**

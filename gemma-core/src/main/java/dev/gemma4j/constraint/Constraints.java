@@ -64,18 +64,19 @@ public final class Constraints {
    *   <li>{@code anyOf}; {@code oneOf} when its branches cannot match the same value: they differ
    *       in type, in values, or in a required property;
    *   <li>{@code $ref} to a place in the same schema, recursive ones too; {@code $defs};
-   *   <li>titles, descriptions, defaults, examples and OpenAPI's {@code discriminator}, which do
-   *       nothing.
+   *   <li>titles, descriptions, defaults and examples, and beside {@code anyOf} or {@code oneOf}
+   *       OpenAPI's {@code discriminator}, which do nothing.
    * </ul>
    *
-   * All other keywords are refused, not ignored. A space may follow each comma and colon; there is
-   * no other white space. Strings escape only what JSON wants escaped. Numbers have at most 18
-   * digits before the point, 17 after it, and two in the exponent, so integers fit a {@code long}
-   * and numbers a {@code double}, unless their bounds have more. Of a format's texts the unusual
-   * are left out: leap seconds, the year 0, offsets of 18 hours and more, counts of more than six
-   * digits in a duration, host names of more than four parts, parts with more than two hyphens, 30
-   * characters before the first or 15 after one, and more than three parts of 20 characters before
-   * an address's at sign.
+   * All other keywords are refused, not ignored, {@code allOf} among them, and so is a keyword such
+   * as {@code properties} without the {@code type} that it belongs to. A space may follow each
+   * comma and colon; there is no other white space. Strings escape only what JSON wants escaped.
+   * Numbers have at most 18 digits before the point, 17 after it, and two in the exponent, so
+   * integers fit a {@code long} and numbers a {@code double}, unless their bounds have more. Of a
+   * format's texts the unusual are left out: leap seconds, the year 0, offsets of 18 hours and
+   * more, counts of more than six digits in a duration, host names of more than four parts, parts
+   * with more than two hyphens, 30 characters before the first or 15 after one, and more than three
+   * parts of 20 characters before an address's at sign.
    *
    * @throws IllegalArgumentException that names place and keyword, when the schema is not
    *     understood, is no JSON or too large, or no value is valid

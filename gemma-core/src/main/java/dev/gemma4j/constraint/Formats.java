@@ -18,8 +18,9 @@ final class Formats {
   private static final String BY_FOUR = "(0[48]|[2468][048]|[13579][26])"; // but 00
   private static final String DATE =
       "(" + YEAR + "-" + MONTH_AND_DAY + "|(\\d\\d" + BY_FOUR + "|" + BY_FOUR + "00)-02-29)";
-  private static final String
-      TIME = // microseconds are what all readers keep; java.time has +-18:00
+
+  /** Microseconds are what all readers keep; java.time has offsets up to 18:00. */
+  private static final String TIME =
       "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-](0\\d|1[0-7]):[0-5]\\d)";
 
   private static final String NAME = "[A-Za-z0-9]{1,30}(-[A-Za-z0-9]{1,15}){0,2}"; // at most 62

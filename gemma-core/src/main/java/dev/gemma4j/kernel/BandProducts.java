@@ -20,7 +20,7 @@ import static dev.gemma4j.kernel.RowBands.STEP;
 import static dev.gemma4j.kernel.RowBands.STRIP;
 import static dev.gemma4j.kernel.RowBands.STRIPS;
 import static dev.gemma4j.kernel.RowBands.VECTOR;
-import static dev.gemma4j.kernel.VectorDot.half;
+import static dev.gemma4j.kernel.VectorDot.finiteHalf;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.FEW_REGISTERS;
 import static dev.gemma4j.kernel.VectorKernels.I;
@@ -174,10 +174,10 @@ final class BandProducts {
     FloatVector b3 = FloatVector.fromArray(F, y, 7 * LANES);
     for (int s = 0; s < strips; s++, at += FOUR) {
       IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
-      FloatVector aUnit = half(scales.lanewise(LSHL, 16));
+      FloatVector aUnit = finiteHalf(scales.lanewise(LSHL, 16));
       FloatVector aScale = aUnit.mul(FOUR_SCALE);
       FloatVector aOffset = aUnit.mul(FOUR_OFFSET);
-      FloatVector bUnit = half(scales);
+      FloatVector bUnit = finiteHalf(scales);
       FloatVector bScale = bUnit.mul(FOUR_SCALE);
       FloatVector bOffset = bUnit.mul(FOUR_OFFSET);
       for (int j = 0; j < 4; j++) {
@@ -239,10 +239,10 @@ final class BandProducts {
     FloatVector b7 = FloatVector.fromArray(F, y, 15 * LANES);
     for (int s = 0; s < strips; s++, at += FOUR) {
       IntVector scales = IntVector.fromMemorySegment(I, w, at + 4 * STEP, LE);
-      FloatVector aUnit = half(scales.lanewise(LSHL, 16));
+      FloatVector aUnit = finiteHalf(scales.lanewise(LSHL, 16));
       FloatVector aScale = aUnit.mul(FOUR_SCALE);
       FloatVector aOffset = aUnit.mul(FOUR_OFFSET);
-      FloatVector bUnit = half(scales);
+      FloatVector bUnit = finiteHalf(scales);
       FloatVector bScale = bUnit.mul(FOUR_SCALE);
       FloatVector bOffset = bUnit.mul(FOUR_OFFSET);
       for (int j = 0; j < 4; j++) {

@@ -24,6 +24,8 @@ public interface Kernels {
    *
    * @param arena owns the copy
    * @param pool does the work
+   * @throws ArithmeticException when a block's scale is infinite or NaN, which the kernels take for
+   *     a number
    */
   Matrix pack(Matrix w, Arena arena, WorkerPool pool);
 

@@ -227,7 +227,7 @@ final class RowBands {
     }
     // to is where the lane's int lies in the set's first vector
     long scale = to - set * VECTOR + 4 * STEP + 2L * set;
-    target.set(SHORT, scale, data.get(SHORT, from));
+    target.set(SHORT, scale, RowGroups.finite(data.get(SHORT, from)));
   }
 
   /** d, dmin, 12 bytes of scales and minima, 128 bytes of nibbles: two strips share 32 bytes. */
@@ -245,8 +245,12 @@ final class RowBands {
       target.set(INT, to + (long) i * STEP, nibbles(bytes, FOUR_AT));
     }
     if (s == 0) {
-      target.set(SHORT, head + set * 2 * HALVES + 2L * lane, data.get(SHORT, from));
-      target.set(SHORT, head + (set * 2 + 1) * HALVES + 2L * lane, data.get(SHORT, from + 2));
+      target.set(
+          SHORT, head + set * 2 * HALVES + 2L * lane, RowGroups.finite(data.get(SHORT, from)));
+      target.set(
+          SHORT,
+          head + (set * 2 + 1) * HALVES + 2L * lane,
+          RowGroups.finite(data.get(SHORT, from + 2)));
     }
     long at = scaleAt(head, s, set) + 4L * lane + s % 4;
     target.set(BYTE, at, (byte) scale4k(data, from + 4, s));
@@ -279,7 +283,8 @@ final class RowBands {
       target.set(BYTE, scale, data.get(BYTE, from + 192 + s * 2 + half));
     }
     if (s == 0) {
-      target.set(SHORT, head + set * HALVES + 2L * lane, data.get(SHORT, from + 208));
+      target.set(
+          SHORT, head + set * HALVES + 2L * lane, RowGroups.finite(data.get(SHORT, from + 208)));
     }
   }
 
@@ -429,8 +434,8 @@ final class RowBands {
     long to = 0;
     for (int i = 0; i < n; i++, at += FOUR) {
       IntVector scales = IntVector.fromMemorySegment(I, data, at + 4 * STEP, LE);
-      FloatVector scale = VectorDot.half(scales.lanewise(LSHL, 16));
-      FloatVector scale2 = VectorDot.half(scales);
+      FloatVector scale = VectorDot.finiteHalf(scales.lanewise(LSHL, 16));
+      FloatVector scale2 = VectorDot.finiteHalf(scales);
       FloatVector offset = scale.mul(FOUR_OFFSET);
       FloatVector offset2 = scale2.mul(FOUR_OFFSET);
       scale = scale.mul(FOUR_SCALE);

@@ -86,10 +86,18 @@ final class RowGroups {
         }
         for (int h = 0; h < (blockBytes - 4 * words) / 2; h++) {
           short half = data.get(SHORT, from + halfAt(type) + 2L * h);
-          target.set(SHORT, to + 4L * words * rows + 2 * ((long) h * rows + lane), half);
+          target.set(SHORT, to + 4L * words * rows + 2 * ((long) h * rows + lane), finite(half));
         }
       }
     }
+  }
+
+  /** A scale, that a matrix may be packed with. */
+  static short finite(short scale) {
+    if ((scale & 0x7c00) == 0x7c00) {
+      throw new ArithmeticException("a scale that is " + Float.float16ToFloat(scale));
+    }
+    return scale;
   }
 
   /** One row as f32. */

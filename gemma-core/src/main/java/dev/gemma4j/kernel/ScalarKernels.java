@@ -179,6 +179,10 @@ final class ScalarKernels implements Kernels {
     for (int i = offset; i < offset + n; i++) {
       max = Math.max(max, x[i]);
     }
+    if (!Float.isFinite(max)) { // of a NaN, exp could make a number
+      Arrays.fill(x, offset, offset + n, Float.NaN);
+      return;
+    }
     for (int i = offset; i < offset + n; i++) {
       x[i] = weight((x[i] - max) * scale);
     }

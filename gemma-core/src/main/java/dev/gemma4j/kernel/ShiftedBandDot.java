@@ -9,7 +9,7 @@ import static dev.gemma4j.kernel.RowBands.STEP;
 import static dev.gemma4j.kernel.RowBands.STRIP;
 import static dev.gemma4j.kernel.RowBands.STRIPS;
 import static dev.gemma4j.kernel.RowBands.VECTOR;
-import static dev.gemma4j.kernel.VectorDot.half;
+import static dev.gemma4j.kernel.VectorDot.finiteHalf;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static jdk.incubator.vector.VectorOperators.I2F;
@@ -226,11 +226,13 @@ final class ShiftedBandDot {
     FloatVector d = FloatVector.fromArray(F, sums, 3 * LANES);
     for (int i = 0; i < n * 2 * ROWS; i += 2 * ROWS, at += FOUR) {
       IntVector scales = IntVector.fromMemorySegment(I, w, at, LE);
-      a = half(scales.lanewise(LSHL, 16)).fma(FloatVector.fromArray(F, products, i), a);
-      b = half(scales).fma(FloatVector.fromArray(F, products, i + LANES), b);
+      a = finiteHalf(scales.lanewise(LSHL, 16)).fma(FloatVector.fromArray(F, products, i), a);
+      b = finiteHalf(scales).fma(FloatVector.fromArray(F, products, i + LANES), b);
       scales = IntVector.fromMemorySegment(I, w, at + step, LE);
-      c = half(scales.lanewise(LSHL, 16)).fma(FloatVector.fromArray(F, products, i + 2 * LANES), c);
-      d = half(scales).fma(FloatVector.fromArray(F, products, i + 3 * LANES), d);
+      c =
+          finiteHalf(scales.lanewise(LSHL, 16))
+              .fma(FloatVector.fromArray(F, products, i + 2 * LANES), c);
+      d = finiteHalf(scales).fma(FloatVector.fromArray(F, products, i + 3 * LANES), d);
     }
     a.intoArray(sums, 0 * LANES);
     b.intoArray(sums, 1 * LANES);

@@ -15,7 +15,10 @@ final class StartingKernels implements Kernels {
   /** Weights of a matrix with whose first products kernels are compiled before a pass is over. */
   private static final int LARGE = 1 << 22;
 
-  /** Products differ by the batch: one row, a few, or enough for panels. */
+  /**
+   * Products differ by the batch: one row, up to 16, or more. Some types' kernels change earlier,
+   * F16's at 9 rows; the second then stands for both.
+   */
   private static final int BATCHES = 3;
 
   private final VectorKernels vector = new VectorKernels();

@@ -46,7 +46,8 @@ final class VectorDot {
           : ByteVector.SPECIES_64;
 
   // A half's sign, exponent and mantissa moved to their places in a float; multiplying by 2^112
-  // rebiases the exponent, and subnormal halves come out right too.
+  // rebiases the exponent, and subnormal halves come out right too. Infinity and NaN come out as
+  // 65536 and more: another 2^112 makes infinity of these, and of nothing else.
   static final int HALF_BITS = 0x8fffe000;
   static final float HALF_REBIAS = 0x1p112f;
 
@@ -268,15 +269,24 @@ final class VectorDot {
     };
   }
 
-  /** The halves in the upper 16 bits of each lane as floats. */
+  /** The halves in the upper 16 bits of each lane as floats; a NaN is infinite. */
   static FloatVector half(IntVector bits) {
-    return bits.lanewise(ASHR, 3).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
+    return rebias(bits.lanewise(ASHR, 3).and(HALF_BITS).reinterpretAsFloats());
   }
 
-  /** Halves as floats. */
+  private static FloatVector rebias(FloatVector half) {
+    return half.mul(HALF_REBIAS).mul(HALF_REBIAS).mul(1 / HALF_REBIAS);
+  }
+
+  /** Halves as floats; a NaN is infinite. */
   static FloatVector halves(ShortVector halves) {
     IntVector half = (IntVector) halves.convertShape(S2I, I, 0);
-    return half.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
+    return rebias(half.lanewise(LSHL, 13).and(HALF_BITS).reinterpretAsFloats());
+  }
+
+  /** {@link #half} of scales, which are finite in a packed matrix. */
+  static FloatVector finiteHalf(IntVector bits) {
+    return bits.lanewise(ASHR, 3).and(HALF_BITS).reinterpretAsFloats().mul(HALF_REBIAS);
   }
 
   /** Those that lie there; not in a file, see {@link #faultsThrow}. */

@@ -15,6 +15,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
@@ -22,7 +23,10 @@ import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
-/** The kernels on the Vector API; the matrix products are in {@link VectorMatmul}. */
+/**
+ * The kernels on the Vector API. The matrix products are in {@link BandProducts}, {@link
+ * SmallBatch}, {@link VectorMatmul} and {@link VectorDot}, which {@link #matmul} chooses from.
+ */
 final class VectorKernels implements Kernels {
   static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
@@ -80,9 +84,8 @@ final class VectorKernels implements Kernels {
       Scratch scratch) {
     if (!w.packed()) {
       // A file that has become shorter has lost the end of w. It shows here, as the JDK's own
-      // vector
-      // methods have no ordinary read, and a fault in them ends the process while C2 has compiled
-      // them, but not yet the kernel.
+      // vector methods have no ordinary read, and a fault in them ends the process while C2 has
+      // compiled them, but not yet the kernel.
       VectorDot.faultsThrow(w.data(), w.data().byteSize() - 1);
     }
     if (w.packed() && batch <= 16) {
@@ -246,6 +249,10 @@ final class VectorKernels implements Kernels {
     float max = maxima.reduceLanes(VectorOperators.MAX);
     for (int i = bound; i < n; i++) {
       max = Math.max(max, x[offset + i]);
+    }
+    if (!Float.isFinite(max)) {
+      Arrays.fill(x, offset, offset + n, Float.NaN);
+      return;
     }
     FloatVector sums = FloatVector.zero(F);
     for (int i = 0; i < bound; i += LANES) {

@@ -170,7 +170,7 @@ public final class WeightsBuilder {
       } else {
         converted = convert(tensor, stored, type, owner(type, temporary), pool);
       }
-      Matrix packed = kernels.pack(converted, arena, pool);
+      Matrix packed = pack(tensor, converted, pool);
       if (packed == stored && copy) {
         packed = WeightConverter.copy(stored, arena, pool);
       }
@@ -179,6 +179,20 @@ public final class WeightsBuilder {
       }
       return packed;
     }
+  }
+
+  private Matrix pack(Tensor tensor, Matrix matrix, WorkerPool pool) {
+    try {
+      return kernels.pack(matrix, arena, pool);
+    } catch (ArithmeticException e) {
+      throw malformed(tensor, String.valueOf(e.getMessage()), "finite scales");
+    }
+  }
+
+  private static UncheckedIOException malformed(Tensor tensor, String found, String expected) {
+    return new UncheckedIOException( // tasks of a pool throw nothing else
+        new MalformedFileException(
+            tensor.file().toString(), "tensor " + tensor.name(), found, expected));
   }
 
   /** What owns a matrix of this type that is going to be packed, or not. */
@@ -194,12 +208,7 @@ public final class WeightsBuilder {
     }
     Matrix converted = WeightConverter.convertIfFits(source, type, owner, pool);
     if (converted == null) {
-      throw new UncheckedIOException( // tasks of a pool throw nothing else
-          new MalformedFileException(
-              tensor.file().toString(),
-              "tensor " + tensor.name(),
-              "a value that is not",
-              "finite values that fit " + type));
+      throw malformed(tensor, "a value that is not", "finite values that fit " + type);
     }
     return converted;
   }

@@ -148,6 +148,12 @@ public final class LogitsProcessors {
     public LogitsProcessor newText() {
       return new Typical(mass, new Nucleus());
     }
+
+    /** As it is made. */
+    @Override
+    public String toString() {
+      return "LogitsProcessors.typical(" + mass + ")";
+    }
   }
 
   private static void keepTypical(float[] logits, float mass, Nucleus nucleus) {

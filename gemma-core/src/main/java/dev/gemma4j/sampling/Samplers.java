@@ -128,6 +128,12 @@ public final class Samplers {
     public Sampler newText() {
       return new Usual(temperature, topK, topP, minP, new Nucleus(), new Best());
     }
+
+    /** As it is made. */
+    @Override
+    public String toString() {
+      return "Samplers.of(" + temperature + ", " + topK + ", " + topP + ", " + minP + ")";
+    }
   }
 
   /**

@@ -1,6 +1,7 @@
 package dev.gemma4j.kernel;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
@@ -172,6 +173,74 @@ class KernelsTest {
         kernels.matmul(w, 0, 1, x, cols, 1, y, 1, new Scratch());
         assertThat(y[0])
             .isEqualTo(Float.float16ToFloat(Float.floatToFloat16(values[i % values.length])) + 0f);
+      }
+    }
+  }
+
+  /** A wrong number would be a text; this is refused. */
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void whatIsNotFiniteStaysSo(Kernels kernels) {
+    int rows = 70;
+    int cols = 160;
+    for (TensorType type :
+        List.of(TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.Q8_0)) {
+      for (int bits : new int[] {0x7f800000, 0xff800000, 0x7fc00000, 0x7fff_e000}) {
+        try (Arena arena = Arena.ofConfined()) {
+          Matrix w = matrix(type, rows, cols, arena);
+          if (type == TensorType.Q8_0 && kernels.packs(type)) {
+            continue; // see below
+          }
+          long at = 3 * w.rowBytes();
+          short half = Float.floatToFloat16(Float.intBitsToFloat(bits));
+          switch (type) {
+            case F32 -> w.data().set(ValueLayout.JAVA_INT_UNALIGNED, at, bits);
+            case BF16 -> w.data().set(ValueLayout.JAVA_SHORT_UNALIGNED, at, (short) (bits >>> 16));
+            default -> w.data().set(ValueLayout.JAVA_SHORT_UNALIGNED, at, half);
+          }
+          for (int batch : new int[] {1, 2, 7, 12, 67}) {
+            float[] y = new float[batch * rows];
+            kernels.matmul(w, 0, rows, floats(batch * cols), cols, batch, y, rows, new Scratch());
+            for (int i = 0; i < y.length; i++) {
+              assertThat(Float.isFinite(y[i]))
+                  .as("%s %x, batch %d, %d", type, bits, batch, i)
+                  .isEqualTo(i % rows != 3);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void scalesThatAreNotFiniteAreNotPacked(Kernels kernels) {
+    for (TensorType type : TYPES) {
+      for (short half : new short[] {0x7c00, (short) 0xfc00, 0x7e00, 0x7c01}) {
+        try (Arena arena = Arena.ofConfined()) {
+          Matrix w = matrix(type, 70, 512, arena);
+          if (!kernels.packs(type)) {
+            continue;
+          }
+          long at = 69 * w.rowBytes() + type.byteSize(256) + (type == TensorType.Q6_K ? 208 : 0);
+          w.data().set(ValueLayout.JAVA_SHORT_UNALIGNED, at, half);
+          assertThatThrownBy(() -> kernels.pack(w, arena, ONE))
+              .isInstanceOf(ArithmeticException.class)
+              .hasMessage("a scale that is " + Float.float16ToFloat(half));
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("kernels")
+  void aSoftmaxOfWhatIsNotFiniteIsNone(Kernels kernels) {
+    for (int bits : new int[] {0x7fc00000, 0x7fffffff, 0xffffffff, 0x7f800001, 0x7f800000}) {
+      for (int at : new int[] {0, 20, 36}) {
+        float[] x = floats(37);
+        x[at] = Float.intBitsToFloat(bits);
+        kernels.softmax(x, 0, x.length, 0.3f);
+        assertThat(x).containsOnly(Float.NaN);
       }
     }
   }

@@ -61,6 +61,13 @@ class SamplersTest {
   }
 
   @Test
+  void whatKeepsTablesSaysHowItWasMade() {
+    assertThat(LogitsProcessors.typical(0.9f)).hasToString("LogitsProcessors.typical(0.9)");
+    assertThat(Samplers.of(0.8f, 40, 0.95f, 0)).hasToString("Samplers.of(0.8, 40, 0.95, 0.0)");
+    assertThat(Samplers.topK(3, 1).newText()).hasToString("Samplers.of(1.0, 3, 1.0, 0.0)");
+  }
+
+  @Test
   void drawsFollowTheDefinitions() {
     Random random = new Random(2);
     for (int round = 0; round < 6; round++) {

@@ -1,6 +1,5 @@
 package dev.gemma4j.io;
 
-import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.ClosedByInterruptException;
@@ -13,6 +12,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.concurrent.ThreadLocalRandom;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A file that appears under its name only when all of it is written and on the disk, in place of
@@ -42,23 +42,19 @@ public final class OutputFile implements WritableByteChannel {
   /**
    * Writes a file, or replaces one.
    *
-   * @throws MalformedFileException when there is no such directory, or something else than a
-   *     regular file under the name
    * @throws ClosedByInterruptException when the thread is interrupted
-   * @throws IOException when it cannot be written, which names it and the reason, and what the
-   *     content throws
+   * @throws IOException when it cannot be written, which names it and the reason, such as that its
+   *     directory is missing; and what the content throws
    */
   public static void write(Path path, Content content) throws IOException {
     if (Files.exists(path) && !Files.isRegularFile(path)) {
-      throw new MalformedFileException(
-          path.toString(), "file", "something else", "a regular file or none");
+      throw unwritable(path, "it is no regular file", null);
     }
     Path target =
         Files.exists(path) ? path.toRealPath() : path.toAbsolutePath(); // not a link to it
     Path directory = target.getParent();
     if (directory == null || !Files.isDirectory(directory)) {
-      throw new MalformedFileException(
-          path.toString(), "directory", "no directory " + directory, "one");
+      throw unwritable(path, "there is no directory " + directory, null);
     }
     // Not createTempFile, which lets nobody else read it, whatever the umask.
     String random = Long.toUnsignedString(ThreadLocalRandom.current().nextLong(), 36);
@@ -139,9 +135,11 @@ public final class OutputFile implements WritableByteChannel {
   public void close() {}
 
   private static IOException unwritable(Path path, IOException e) {
-    return e instanceof ClosedByInterruptException
-        ? e
-        : new IOException(path + ": cannot be written: " + reason(e), e);
+    return e instanceof ClosedByInterruptException ? e : unwritable(path, reason(e), e);
+  }
+
+  private static IOException unwritable(Path path, String reason, @Nullable IOException cause) {
+    return new IOException(path + ": cannot be written: " + reason, cause);
   }
 
   /** What went wrong with a file, without its name. */

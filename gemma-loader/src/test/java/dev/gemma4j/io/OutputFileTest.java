@@ -85,12 +85,11 @@ class OutputFileTest {
   void placesWhereNoFileCanBeAreNamed() throws IOException {
     Path missing = dir.resolve("none/file");
     assertThatThrownBy(() -> OutputFile.write(missing, out -> {}))
-        .isInstanceOf(IOException.class)
-        .hasMessage(
-            missing + ": directory: found no directory " + missing.getParent() + ", expected one");
+        .isExactlyInstanceOf(IOException.class) // not of a file to read
+        .hasMessage(missing + ": cannot be written: there is no directory " + missing.getParent());
     assertThatThrownBy(() -> OutputFile.write(dir, out -> {}))
-        .isInstanceOf(IOException.class)
-        .hasMessage(dir + ": file: found something else, expected a regular file or none");
+        .isExactlyInstanceOf(IOException.class)
+        .hasMessage(dir + ": cannot be written: it is no regular file");
   }
 
   @Test

@@ -49,8 +49,7 @@ final class Unigram {
           continue;
         }
         // The bonus of SentencePiece 0.2.2, as found by trying it: user-defined pieces win as long
-        // as
-        // no score is positive. Until 0.2.1 it was that of the largest score instead of 0.1.
+        // as no score is positive. Until 0.2.1 it was that of the largest score instead of 0.1.
         float score =
             types[id] == PieceType.USER_DEFINED ? (float) ((to - at) * 0.1 - 0.1) : scores[id];
         if (startOf[to] < 0 || here + score > best[to]) {
