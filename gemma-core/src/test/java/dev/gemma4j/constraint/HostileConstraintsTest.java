@@ -9,8 +9,6 @@ import java.util.Random;
 import java.util.function.IntFunction;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -102,14 +100,6 @@ class HostileConstraintsTest {
     } catch (IllegalStateException e) { // while a text is read
       assertThat(e).hasMessageContaining("too ambiguous");
     }
-  }
-
-  /** A second; minutes if each value was read again for each branch that it is compared with. */
-  @Test
-  @Timeout(60)
-  void largeValuesOfManyBranchesAreSoonCompared() {
-    String branches = join(800, i -> "{'const':[" + i + ",[]".repeat(2000) + "]}");
-    schemasAreCompiledOrRefused("{'oneOf':[" + branches + "]}");
   }
 
   /** From every state a text can end, so a state is never without a way on. */

@@ -10,6 +10,7 @@ import java.util.function.Function;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -337,6 +338,19 @@ class JsonSchemaTest {
             + "{'type':'object','properties':{'b':{'type':'integer'}},'required':['b']}]}",
         List.of("{'a':1}", "{'b':1}"),
         List.of("{}", "{'a':1,'b':1}"));
+  }
+
+  /** A second; minutes if each value was read again for each branch that it is compared with. */
+  @Test
+  @Timeout(60)
+  void largeValuesOfManyBranchesAreSoonCompared() {
+    List<String> branches =
+        IntStream.range(0, 800)
+            .mapToObj(i -> "{\"const\":[" + i + ",[]".repeat(2000) + "]}")
+            .toList();
+    assertThatThrownBy(
+            () -> Constraints.jsonSchema("{\"oneOf\":[" + String.join(",", branches) + "]}"))
+        .hasMessageContaining("expected a smaller one");
   }
 
   @ParameterizedTest
