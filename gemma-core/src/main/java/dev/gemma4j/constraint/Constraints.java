@@ -57,9 +57,15 @@ public final class Constraints {
    *   <li>{@code items}, else any; {@code minItems}, {@code maxItems};
    *   <li>{@code minLength}, {@code maxLength} in code points, or {@code pattern}, which is matched
    *       anywhere in the string and understood as {@link #regex} does, or {@code format}: date,
-   *       time, date-time, duration, uuid, ipv4, ipv6, hostname, email;
+   *       time, date-time, duration, uuid, ipv4, ipv6, hostname, email. A pattern is one of
+   *       ECMAScript, with its flag u, so {@code \S} leaves out Unicode's spaces too, while {@code
+   *       \D} and {@code \W} are all but the ASCII digits and word characters, where a validator in
+   *       Python or Rust may know more;
    *   <li>{@code minimum}, {@code maximum}, {@code exclusiveMinimum}, {@code exclusiveMaximum} of
-   *       up to 100 digits; a number that has one is written without exponent;
+   *       up to 100 digits; a number that has one is written without exponent. Next to an exclusive
+   *       one, numbers that a {@code double} cannot tell from it are left out;
+   *   <li>OpenAPI's formats of numbers: int32 and int64, which make integers within those bounds of
+   *       them, float and double, which do nothing;
    *   <li>{@code enum}, {@code const}, alone or with a {@code type};
    *   <li>{@code anyOf}; {@code oneOf} when its branches cannot match the same value: they differ
    *       in type, in values, or in a required property;
@@ -68,15 +74,16 @@ public final class Constraints {
    *       OpenAPI's {@code discriminator}, which do nothing.
    * </ul>
    *
-   * All other keywords are refused, not ignored, {@code allOf} among them, and so is a keyword such
-   * as {@code properties} without the {@code type} that it belongs to. A space may follow each
-   * comma and colon; there is no other white space. Strings escape only what JSON wants escaped.
-   * Numbers have at most 18 digits before the point, 17 after it, and two in the exponent, so
-   * integers fit a {@code long} and numbers a {@code double}, unless their bounds have more. Of a
-   * format's texts the unusual are left out: leap seconds, the year 0, offsets of 18 hours and
-   * more, counts of more than six digits in a duration, host names of more than four parts, parts
-   * with more than two hyphens, 30 characters before the first or 15 after one, and more than three
-   * parts of 20 characters before an address's at sign.
+   * All other keywords are refused, not ignored, {@code allOf} among them. Where there is no {@code
+   * type}, keywords of objects, arrays, strings or numbers such as {@code properties} mean that
+   * one, though JSON Schema would allow all others; {@code format} alone, or keywords of several,
+   * are refused. A space may follow each comma and colon; there is no other white space. Strings
+   * escape only what JSON wants escaped. Numbers have at most 18 digits before the point, 17 after
+   * it, and two in the exponent, so integers fit a {@code long} and numbers a {@code double},
+   * unless their bounds have more. Of a format's texts the unusual are left out: leap seconds, the
+   * year 0, offsets of 18 hours and more, counts of more than six digits in a duration, host names
+   * of more than four parts, parts with more than two hyphens, 30 characters before the first or 15
+   * after one, and more than three parts of 20 characters before an address's at sign.
    *
    * @throws IllegalArgumentException that names place and keyword, when the schema is not
    *     understood, is no JSON or too large, or no value is valid

@@ -30,22 +30,28 @@ final class NumberRange {
    * The numbers that minimum, maximum, exclusiveMinimum and exclusiveMaximum of a schema leave.
    *
    * @param decimals after the point; 0 for integers
+   * @param bits of an integer, its sign among them; 0 for any number of them
    */
-  static Expression of(String at, Map<String, Object> schema, int decimals) {
+  static Expression of(String at, Map<String, Object> schema, int decimals, int bits) {
     BigInteger low =
         larger(
-            bound(at, schema, "minimum", decimals, RoundingMode.CEILING),
-            bound(at, schema, "exclusiveMinimum", decimals, RoundingMode.FLOOR));
+            bound(at, schema, "minimum", decimals),
+            bound(at, schema, "exclusiveMinimum", decimals));
     BigInteger high =
         smaller(
-            bound(at, schema, "maximum", decimals, RoundingMode.FLOOR),
-            bound(at, schema, "exclusiveMaximum", decimals, RoundingMode.CEILING));
+            bound(at, schema, "maximum", decimals),
+            bound(at, schema, "exclusiveMaximum", decimals));
+    if (bits > 0) {
+      BigInteger beyond = BigInteger.TWO.pow(bits - 1);
+      low = larger(low, beyond.negate());
+      high = smaller(high, beyond.subtract(BigInteger.ONE));
+    }
     BigInteger least = low == null ? limit(high, decimals).negate() : low;
     BigInteger most = high == null ? limit(low, decimals) : high;
     if (least.compareTo(most) > 0) {
       throw Schemas.refused(
           at,
-          (decimals == 0 ? "no integer" : "no number of at most " + decimals + " decimals")
+          (decimals == 0 ? "no integer" : "no double of at most " + decimals + " decimals")
               + " is between its bounds");
     }
     List<Expression> options = new ArrayList<>();
@@ -65,7 +71,7 @@ final class NumberRange {
 
   /** As an inclusive bound in units; null when there is none. */
   private static @Nullable BigInteger bound(
-      String at, Map<String, Object> schema, String keyword, int decimals, RoundingMode rounding) {
+      String at, Map<String, Object> schema, String keyword, int decimals) {
     Object found = schema.get(keyword);
     if (found == null) {
       return null;
@@ -84,11 +90,19 @@ final class NumberRange {
     }
     BigDecimal near = // exponents may be so small that rounding would take all memory
         digits < -MAX_DIGITS ? BigDecimal.valueOf(value.signum(), MAX_DIGITS) : value;
-    BigInteger units = near.setScale(decimals, rounding).unscaledValue();
+    RoundingMode inwards = lower ? RoundingMode.CEILING : RoundingMode.FLOOR;
     if (!keyword.startsWith("exclusive")) {
-      return units;
+      return near.setScale(decimals, inwards).unscaledValue();
     }
-    return lower ? units.add(BigInteger.ONE) : units.subtract(BigInteger.ONE);
+    if (decimals > 0) {
+      // Most readers make a double of a number: one nearer than the next double may be the bound.
+      double bound = near.doubleValue();
+      double next = lower ? Math.nextUp(bound) : Math.nextDown(bound);
+      return new BigDecimal(next).setScale(decimals, inwards).unscaledValue();
+    }
+    BigInteger beyond =
+        near.setScale(0, lower ? RoundingMode.FLOOR : RoundingMode.CEILING).unscaledValue();
+    return lower ? beyond.add(BigInteger.ONE) : beyond.subtract(BigInteger.ONE);
   }
 
   private static @Nullable BigInteger larger(@Nullable BigInteger a, @Nullable BigInteger b) {

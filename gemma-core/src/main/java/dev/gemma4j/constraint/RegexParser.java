@@ -16,6 +16,12 @@ final class RegexParser {
       DIGITS.or(CodePoints.of('a', 'z')).or(CodePoints.of('A', 'Z')).or(CodePoints.of('_'));
   private static final CodePoints SPACE = CodePoints.in(" \t\n\u000b\f\r");
 
+  /** As in ECMAScript, to which JSON Schema refers. */
+  private static final CodePoints WIDE_SPACE =
+      SPACE
+          .or(CodePoints.in("\u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"))
+          .or(CodePoints.of(0x2000, 0x200a));
+
   /** Each takes some of the stack, here and when its network is built. */
   private static final int MAX_DEPTH = 100;
 
@@ -34,7 +40,8 @@ final class RegexParser {
   /**
    * The texts that match a pattern.
    *
-   * @param search whether a match anywhere in the text is enough, unless ^ and $ ask for more
+   * @param search whether as in a schema: a match anywhere in the text is enough, unless ^ and $
+   *     ask for more, but it is one for ECMAScript too, which knows more spaces
    * @throws IllegalArgumentException that names what is not supported, and where it stands
    */
   static Expression parse(String pattern, boolean search) {
@@ -119,7 +126,7 @@ final class RegexParser {
       }
       case '[' -> new Expression.OneOf(characterClass(start));
       case '.' -> new Expression.OneOf(LINE_ENDS.complement());
-      case '\\' -> new Expression.OneOf(escape(start));
+      case '\\' -> new Expression.OneOf(escape(start, false));
       case '*', '+', '?', '{' ->
           throw refused("nothing to repeat before " + Character.toString(c), start);
       case '^' -> throw refused("^ is supported at the beginning alone", start);
@@ -194,7 +201,7 @@ final class RegexParser {
       if (looking("[") || looking("&&")) {
         throw refused("[ and && within [...] are not supported; \\[ is a bracket", at);
       }
-      CodePoints item = classItem();
+      CodePoints item = classItem(negated);
       boolean range = looking("-") && !looking("-]");
       if (range) {
         at++;
@@ -202,7 +209,7 @@ final class RegexParser {
         if (!more() || looking("[")) {
           throw refused("an unfinished range", from);
         }
-        CodePoints last = classItem();
+        CodePoints last = classItem(negated);
         if (!isSingle(item) || !isSingle(last) || low(last) < low(item)) {
           throw refused("a range needs two characters in order", from);
         }
@@ -216,10 +223,10 @@ final class RegexParser {
     return negated ? set.complement() : set;
   }
 
-  private CodePoints classItem() {
+  private CodePoints classItem(boolean negated) {
     int start = at;
     int c = next();
-    return c == '\\' ? escape(start) : CodePoints.of(checked(c, start));
+    return c == '\\' ? escape(start, negated) : CodePoints.of(checked(c, start));
   }
 
   private static boolean isSingle(CodePoints set) {
@@ -231,7 +238,12 @@ final class RegexParser {
     return set.ranges().getFirst().low();
   }
 
-  private CodePoints escape(int start) {
+  /**
+   * What a backslash begins.
+   *
+   * @param negated whether the pattern leaves it out, so that all that either dialect has counts
+   */
+  private CodePoints escape(int start, boolean negated) {
     if (!more()) {
       throw refused("a \\ at the end", start);
     }
@@ -241,8 +253,8 @@ final class RegexParser {
       case 'D' -> DIGITS.complement();
       case 'w' -> WORD;
       case 'W' -> WORD.complement();
-      case 's' -> SPACE;
-      case 'S' -> SPACE.complement();
+      case 's' -> search && negated ? WIDE_SPACE : SPACE;
+      case 'S' -> (search && !negated ? WIDE_SPACE : SPACE).complement();
       case 't' -> CodePoints.of('\t');
       case 'n' -> CodePoints.of('\n');
       case 'r' -> CodePoints.of('\r');

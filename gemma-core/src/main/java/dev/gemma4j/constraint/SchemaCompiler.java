@@ -26,18 +26,7 @@ final class SchemaCompiler {
           "readOnly",
           "writeOnly");
 
-  private static final Set<String> BOUNDS =
-      Set.of("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum");
-
-  private static final Map<String, Set<String>> KEYWORDS =
-      Map.of(
-          "object", Set.of("properties", "required", "additionalProperties"),
-          "array", Set.of("items", "minItems", "maxItems"),
-          "string", Set.of("minLength", "maxLength", "pattern", "format"),
-          "number", BOUNDS,
-          "integer", BOUNDS,
-          "boolean", Set.of(),
-          "null", Set.of());
+  private static final Set<String> FORMATTED = Set.of("string", "number", "integer");
 
   private static final Expression COMMA = RegexParser.parse(", ?", false);
   private static final Expression COLON = RegexParser.parse(": ?", false);
@@ -127,7 +116,7 @@ final class SchemaCompiler {
       allow(at, schema, Set.of("const", "enum", "type"));
       return values(at, schema);
     }
-    List<String> types = Schemas.types(at, schema);
+    List<String> types = Schemas.written(at, schema);
     if (types.isEmpty()) {
       if (ANNOTATIONS.containsAll(schema.keySet())) {
         return ANY_VALUE;
@@ -136,7 +125,12 @@ final class SchemaCompiler {
           at, "found " + schema.keySet() + ", expected type, enum, const, anyOf, oneOf or $ref");
     }
     Set<String> allowed = new HashSet<>(Set.of("type"));
-    types.forEach(type -> allowed.addAll(KEYWORDS.getOrDefault(type, Set.of())));
+    for (String type : types) {
+      allowed.addAll(Schemas.KEYWORDS.getOrDefault(type, Set.of()));
+      if (FORMATTED.contains(type)) {
+        allowed.add("format");
+      }
+    }
     allow(at, schema, allowed);
     return new Expression.Choice(types.stream().map(type -> ofType(at, schema, type)).toList());
   }
@@ -179,16 +173,32 @@ final class SchemaCompiler {
       case "object" -> object(at, schema);
       case "array" -> array(at, schema);
       case "string" -> string(at, schema);
-      case "number" -> bounded(schema) ? NumberRange.of(at, schema, NumberRange.DECIMALS) : NUMBER;
-      case "integer" -> bounded(schema) ? NumberRange.of(at, schema, 0) : INTEGER;
+      case "number", "integer" -> number(at, schema, type.equals("integer"));
       case "boolean" -> BOOLEAN;
       case "null" -> NULL;
       default -> throw new AssertionError(type);
     };
   }
 
-  private static boolean bounded(Map<String, Object> schema) {
-    return schema.keySet().stream().anyMatch(BOUNDS::contains);
+  private static Expression number(String at, Map<String, Object> schema, boolean integer) {
+    String format = schema.containsKey("format") ? Schemas.text(at, schema, "format") : "double";
+    int bits =
+        switch (format) {
+          case "int32" -> 32;
+          case "int64" -> 64;
+          case "float", "double" -> 0;
+          default -> {
+            if (!Formats.names().contains(format)) { // of strings, which are no numbers' concern
+              throw Schemas.refused(
+                  at, "format " + format + ", expected int32, int64, float or double of a number");
+            }
+            yield 0;
+          }
+        };
+    if (bits == 0 && schema.keySet().stream().noneMatch(Schemas.BOUNDS::contains)) {
+      return integer ? INTEGER : NUMBER;
+    }
+    return NumberRange.of(at, schema, integer || bits > 0 ? 0 : NumberRange.DECIMALS, bits);
   }
 
   private static Expression string(String at, Map<String, Object> schema) {

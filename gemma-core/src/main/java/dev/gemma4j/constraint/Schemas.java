@@ -1,14 +1,19 @@
 package dev.gemma4j.constraint;
 
 import java.math.BigDecimal;
+import java.net.URLDecoder;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.HashMap;
+import java.util.Collections;
 import java.util.HashSet;
+import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** Typed access to the parts of a schema, which may be anything, and what two schemas share. */
@@ -22,8 +27,39 @@ final class Schemas {
   private static final List<String> TYPES =
       List.of("object", "array", "string", "number", "integer", "boolean", "null");
 
+  static final Set<String> BOUNDS =
+      Set.of("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum");
+
+  /** By type; format is left out, as it is one of several types. */
+  static final Map<String, Set<String>> KEYWORDS =
+      Map.of(
+          "object", Set.of("properties", "required", "additionalProperties"),
+          "array", Set.of("items", "minItems", "maxItems"),
+          "string", Set.of("minLength", "maxLength", "pattern"),
+          "number", BOUNDS,
+          "integer", BOUNDS,
+          "boolean", Set.of(),
+          "null", Set.of());
+
   private final Object root;
+  private final Map<Object, Facts> known = new IdentityHashMap<>();
   private int compared;
+
+  /**
+   * What a comparison asks of a schema, read once: it may be compared with many.
+   *
+   * @param branches what the schema is a union of, or null; of a union there is nothing else
+   * @param values as {@link #canonical} has them, or null when const and enum do not say
+   * @param types of the values that are valid
+   * @param written of those that are written
+   */
+  private record Facts(
+      @Nullable List<?> branches,
+      @Nullable Set<String> values,
+      Set<String> types,
+      Set<String> written,
+      Map<String, Object> properties,
+      Set<String> required) {}
 
   Schemas(Object root) {
     this.root = root;
@@ -87,6 +123,19 @@ final class Schemas {
     return List.copyOf(types);
   }
 
+  /** The types of what is written: those that the schema names, or the one that it speaks of. */
+  static List<String> written(String at, Map<String, Object> schema) {
+    List<String> types = types(at, schema);
+    if (!types.isEmpty()) {
+      return types;
+    }
+    List<String> meant =
+        Stream.of("object", "array", "string", "number")
+            .filter(type -> KEYWORDS.get(type).stream().anyMatch(schema::containsKey))
+            .toList();
+    return meant.size() == 1 ? meant : List.of();
+  }
+
   static Map<String, Object> properties(String at, Map<String, Object> schema) {
     return schema.containsKey("properties")
         ? object(at + "/properties", schema.get("properties"))
@@ -96,7 +145,10 @@ final class Schemas {
   static Set<String> required(String at, Map<String, Object> schema) {
     Set<String> names = new HashSet<>();
     Object value = schema.getOrDefault("required", List.of());
-    for (Object name : value instanceof List<?> list ? list : List.of(value)) {
+    if (!(value instanceof List<?> list)) {
+      throw refused(at, "required: found " + Json.text(value) + ", expected an array of strings");
+    }
+    for (Object name : list) {
       if (!(name instanceof String text)) {
         throw refused(at, "required: expected an array of strings");
       }
@@ -113,9 +165,9 @@ final class Schemas {
     }
     Object constant = schema.get("const");
     if (constant != null) {
-      Object wanted = comparable(constant);
+      String wanted = canonical(constant);
       if (schema.containsKey("enum")
-          && values.stream().noneMatch(v -> comparable(v).equals(wanted))) {
+          && values.stream().noneMatch(v -> canonical(v).equals(wanted))) {
         return List.of();
       }
       values = new ArrayList<>(List.of(constant));
@@ -146,23 +198,41 @@ final class Schemas {
     return schemaType.equals(type) || schemaType.equals("number") && type.equals("integer");
   }
 
-  /** Equal for values that JSON Schema takes for equal: 1 and 1.0 are the same number. */
-  private static Object comparable(Object value) {
+  /** The same text for values that JSON Schema takes for equal: 1 and 1.0 are the same number. */
+  private static String canonical(Object value) {
+    return Json.text(sorted(value));
+  }
+
+  private static Object sorted(Object value) {
     return switch (value) {
       case BigDecimal number -> number.stripTrailingZeros();
-      case List<?> list -> list.stream().map(Schemas::comparable).toList();
+      case List<?> list -> list.stream().map(Schemas::sorted).toList();
       case Map<?, ?> map -> {
-        Map<Object, Object> result = new HashMap<>();
-        map.forEach((key, child) -> result.put(key, comparable(child)));
+        Map<Object, Object> result = new TreeMap<>();
+        map.forEach((key, child) -> result.put(key, sorted(child)));
         yield result;
       }
       default -> value;
     };
   }
 
-  /** A key as JSON pointers spell it (RFC 6901). */
+  /**
+   * A key as JSON pointers in a URI spell it (RFC 6901), but for characters that need no escape
+   * here: as {@link #resolve} reads it.
+   */
   static String escape(String key) {
-    return key.replace("~", "~0").replace("/", "~1");
+    return key.replace("~", "~0").replace("/", "~1").replace("%", "%25");
+  }
+
+  private static String unescape(String at, String pointer, String part) {
+    try {
+      // A plus is itself in a URI, but not to this decoder of forms.
+      return URLDecoder.decode(part.replace("+", "%2B"), StandardCharsets.UTF_8)
+          .replace("~1", "/")
+          .replace("~0", "~");
+    } catch (IllegalArgumentException e) {
+      throw refused(at, "$ref " + pointer + ", expected two hexadecimal digits after each %");
+    }
   }
 
   /** The schema that a reference within the document points to. */
@@ -174,7 +244,7 @@ final class Schemas {
     String path = pointer.substring(1);
     for (String part :
         path.isEmpty() ? List.<String>of() : List.of(path.substring(1).split("/", -1))) {
-      String key = part.replace("~1", "/").replace("~0", "~");
+      String key = unescape(at, pointer, part);
       Object child =
           node instanceof Map<?, ?> map
               ? map.get(key)
@@ -209,41 +279,59 @@ final class Schemas {
     if (left instanceof Boolean || right instanceof Boolean) {
       return left.equals(false) || right.equals(false);
     }
-    Map<String, Object> a = object(at, left);
-    Map<String, Object> b = object(at, right);
-    List<?> branches = branches(at, a);
-    if (branches != null) {
-      return branches.stream().allMatch(branch -> disjoint(at, branch, b, depth - 1));
+    Facts a = facts(at, left);
+    Facts b = facts(at, right);
+    if (a.branches != null) {
+      return a.branches.stream().allMatch(branch -> disjoint(at, branch, right, depth - 1));
     }
-    if (branches(at, b) != null) {
-      return disjoint(at, b, a, depth);
+    if (b.branches != null) {
+      return disjoint(at, right, left, depth);
     }
-    List<?> valuesA = values(at, a);
-    List<?> valuesB = values(at, b);
-    count(at, (valuesA == null ? 0 : valuesA.size()) + (valuesB == null ? 0 : valuesB.size()));
-    if (valuesA != null && valuesB != null) {
-      Set<Object> ofA = new HashSet<>(valuesA.stream().map(Schemas::comparable).toList());
-      return valuesB.stream().noneMatch(value -> ofA.contains(comparable(value)));
+    count(at, (a.values == null ? 0 : a.values.size()) + (b.values == null ? 0 : b.values.size()));
+    if (a.values != null && b.values != null) {
+      return Collections.disjoint(a.values, b.values);
     }
-    Set<String> common = new HashSet<>();
-    for (String x : typesOf(at, a, valuesA)) {
-      for (String y : typesOf(at, b, valuesB)) {
-        if (overlap(x, y) || overlap(y, x)) {
-          common.add(x);
-        }
-      }
-    }
-    boolean objects = valuesA == null && valuesB == null && common.equals(Set.of("object"));
+    Set<String> common = common(a.written, b.types);
+    common.addAll(common(b.written, a.types));
+    boolean objects = a.values == null && b.values == null && common.equals(Set.of("object"));
     return common.isEmpty() || objects && differ(at, a, b, depth);
   }
 
-  private static Set<String> typesOf(
-      String at, Map<String, Object> schema, @Nullable List<?> values) {
+  private static Set<String> common(Set<String> written, Set<String> valid) {
+    return written.stream()
+        .filter(x -> valid.stream().anyMatch(y -> overlap(x, y) || overlap(y, x)))
+        .collect(Collectors.toSet());
+  }
+
+  private Facts facts(String at, Object node) {
+    Facts found = known.get(node);
+    if (found == null) {
+      found = read(at, object(at, node));
+      known.put(node, found);
+    }
+    return found;
+  }
+
+  private Facts read(String at, Map<String, Object> schema) {
+    List<?> branches = branches(at, schema);
+    if (branches != null) {
+      return new Facts(branches, null, Set.of(), Set.of(), Map.of(), Set.of());
+    }
+    List<?> values = values(at, schema);
     if (values != null) {
-      return values.stream().map(Schemas::typeOf).collect(Collectors.toSet());
+      Set<String> texts = values.stream().map(Schemas::canonical).collect(Collectors.toSet());
+      Set<String> types = values.stream().map(Schemas::typeOf).collect(Collectors.toSet());
+      return new Facts(null, texts, types, types, Map.of(), Set.of());
     }
     List<String> types = types(at, schema);
-    return Set.copyOf(types.isEmpty() ? TYPES : types);
+    List<String> written = written(at, schema);
+    return new Facts(
+        null,
+        null,
+        Set.copyOf(types.isEmpty() ? TYPES : types),
+        Set.copyOf(written.isEmpty() ? TYPES : written),
+        properties(at, schema),
+        required(at, schema));
   }
 
   /** What a schema is a union of, if it is one. */
@@ -260,20 +348,17 @@ final class Schemas {
   }
 
   /** Whether a property that must be there tells two objects apart. */
-  private boolean differ(String at, Map<String, Object> a, Map<String, Object> b, int depth) {
-    Map<String, Object> ofA = properties(at, a);
-    Map<String, Object> ofB = properties(at, b);
-    Set<String> requiredA = required(at, a);
-    Set<String> requiredB = required(at, b);
-    count(at, requiredA.size() + requiredB.size());
+  private boolean differ(String at, Facts a, Facts b, int depth) {
+    count(at, a.required.size() + b.required.size());
     boolean tagged =
-        requiredA.stream()
-            .filter(requiredB::contains)
-            .filter(name -> ofA.containsKey(name) && ofB.containsKey(name))
-            .anyMatch(name -> disjoint(at, ofA.get(name), ofB.get(name), depth - 1));
+        a.required.stream()
+            .filter(b.required::contains)
+            .filter(name -> a.properties.containsKey(name) && b.properties.containsKey(name))
+            .anyMatch(
+                name -> disjoint(at, a.properties.get(name), b.properties.get(name), depth - 1));
     // Only properties that a schema lists are ever written; where it lists none it requires none.
     return tagged
-        || requiredA.stream().anyMatch(name -> !ofB.containsKey(name))
-            && requiredB.stream().anyMatch(name -> !ofA.containsKey(name));
+        || a.required.stream().anyMatch(name -> !b.properties.containsKey(name))
+            && b.required.stream().anyMatch(name -> !a.properties.containsKey(name));
   }
 }

@@ -212,6 +212,9 @@ public final class LogitsProcessors {
     check(base >= 1 && Float.isFinite(base), "base", "1 or more", base);
     check(allowedLength >= 1, "allowedLength", "1 or more", allowedLength);
     Set<Integer> copy = Set.copyOf(breakers);
+    if (multiplier == 0) {
+      return (logits, history) -> {}; // a power may be infinite, and 0 times it is no number
+    }
     return (logits, history) ->
         repetitions(history, copy)
             .forEach(

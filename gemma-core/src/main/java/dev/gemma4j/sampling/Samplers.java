@@ -1,6 +1,5 @@
 package dev.gemma4j.sampling;
 
-import java.util.Arrays;
 import java.util.random.RandomGenerator;
 import org.jspecify.annotations.Nullable;
 
@@ -34,7 +33,7 @@ public final class Samplers {
   /**
    * From the {@code k} most probable tokens.
    *
-   * @param k 0 for no limit
+   * @param k 0 for no limit, as is the vocabulary's size
    * @throws IllegalArgumentException when a number is out of range
    */
   public static Sampler topK(int k, float temperature) {
@@ -67,7 +66,7 @@ public final class Samplers {
    * Temperature, then top-k, then top-p on what is left, then min-p.
    *
    * @param temperature 0 or more; 0 is greedy
-   * @param topK 0 for no limit
+   * @param topK 0 for no limit, as is the vocabulary's size
    * @param topP in (0, 1]; 1 for no limit
    * @param minP in [0, 1); 0 for no limit
    * @throws IllegalArgumentException when a number is out of range; the message names it
@@ -81,26 +80,53 @@ public final class Samplers {
     check(topK >= 0, "topK", "0 or more", topK);
     check(topP > 0 && topP <= 1, "topP", "in (0, 1]", topP);
     check(minP >= 0 && minP < 1, "minP", "in [0, 1)", minP);
-    return temperature == 0 ? greedy() : new Usual(temperature, topK, topP, minP, null);
+    return temperature == 0 ? greedy() : new Usual(temperature, topK, topP, minP, null, null);
   }
 
   /**
    * Of {@link #of}.
    *
-   * @param nucleus that of one text, or null for a new one at each token
+   * @param nucleus that of one text, or null for a new one at each token; so is best
    */
   private record Usual(
-      float temperature, int topK, float topP, float minP, @Nullable Nucleus nucleus)
+      float temperature,
+      int topK,
+      float topP,
+      float minP,
+      @Nullable Nucleus nucleus,
+      @Nullable Best best)
       implements Sampler {
     @Override
     public int sample(Logits logits, RandomGenerator random) {
-      Nucleus tables = nucleus == null ? new Nucleus() : nucleus;
-      return Samplers.sample(logits, random, temperature, topK, topP, minP, tables);
+      return topK == 0 || topK >= logits.size()
+          ? ofAll(logits, random, nucleus == null ? new Nucleus() : nucleus)
+          : ofBest(logits, random, best == null ? new Best() : best);
+    }
+
+    private int ofAll(Logits logits, RandomGenerator random, Nucleus tables) {
+      float max = logits.get(logits.argmax());
+      double invT = 1.0 / temperature;
+      return topP == 1 && minP == 0
+          ? walk(tables, logits, max, invT, random)
+          : Samplers.nucleus(tables, logits.values(), max, invT, topP, minP, random);
+    }
+
+    private int ofBest(Logits logits, RandomGenerator random, Best tables) {
+      float max = logits.get(logits.argmax());
+      // What min-p surely excludes is left out before anything is sorted; but it still counts in
+      // the mass of the top k of which top-p takes its share.
+      double floor =
+          minP > 0 && topP == 1
+              ? max + Math.log(minP) * temperature - 1e-3
+              : Double.NEGATIVE_INFINITY;
+      return tables
+          .select(logits.values(), topK, floor)
+          .draw(logits.values(), max, 1.0 / temperature, topP, minP, random);
     }
 
     @Override
     public Sampler newText() {
-      return new Usual(temperature, topK, topP, minP, new Nucleus());
+      return new Usual(temperature, topK, topP, minP, new Nucleus(), new Best());
     }
 
     /** As it is made. */
@@ -180,31 +206,6 @@ public final class Samplers {
     }
   }
 
-  private static int sample(
-      Logits logits,
-      RandomGenerator random,
-      float temperature,
-      int topK,
-      float topP,
-      float minP,
-      Nucleus tables) {
-    float max = logits.get(logits.argmax());
-    double invT = 1.0 / temperature;
-    if (topK == 0 && topP == 1 && minP == 0) {
-      return walk(tables, logits, max, invT, random);
-    }
-    if (topK == 0) {
-      return nucleus(tables, logits.values(), max, invT, topP, minP, random);
-    }
-    // What min-p surely excludes is left out before anything is sorted; but it still counts in the
-    // mass of the top k of which top-p takes its share.
-    double floor =
-        minP > 0 && topP == 1
-            ? max + Math.log(minP) * temperature - 1e-3
-            : Double.NEGATIVE_INFINITY;
-    return choose(candidates(logits, topK, floor), logits, max, invT, topP, minP, random);
-  }
-
   /** Top-p and min-p of all tokens, which may keep nearly all: nothing is sorted. */
   private static int nucleus(
       Nucleus nucleus,
@@ -255,81 +256,5 @@ public final class Samplers {
       }
     }
     return last; // rounding left a crumb
-  }
-
-  /** The k best logits from the floor up as ascending sortable keys. */
-  private static long[] candidates(Logits logits, int topK, double floor) {
-    long[] best = new long[Math.min(topK, logits.size())];
-    int size = 0;
-    for (int i = 0; i < logits.size(); i++) {
-      float logit = logits.get(i);
-      if (!(logit >= floor) || logit == Float.NEGATIVE_INFINITY) {
-        continue;
-      }
-      long key = key(logit, i);
-      if (size < best.length) {
-        best[size++] = key;
-        if (size == best.length) {
-          Arrays.sort(best);
-        }
-      } else if (key > best[0]) {
-        // The k best stay sorted; on real logits an insertion is rare.
-        int at = -Arrays.binarySearch(best, key) - 2;
-        System.arraycopy(best, 1, best, 0, at);
-        best[at] = key;
-      }
-    }
-    long[] result = Arrays.copyOf(best, size);
-    Arrays.sort(result);
-    return result;
-  }
-
-  /** Orders by logit, then lower ids first. */
-  private static long key(float logit, int id) {
-    int bits = Float.floatToRawIntBits(logit);
-    int ordered = bits ^ (bits >> 31 & 0x7fffffff);
-    return (long) ordered << 32 | (0xffffffffL & ~id);
-  }
-
-  private static int id(long key) {
-    return ~(int) key;
-  }
-
-  private static int choose(
-      long[] keys,
-      Logits logits,
-      float max,
-      double invT,
-      float topP,
-      float minP,
-      RandomGenerator random) {
-    int count = keys.length;
-    double[] p = new double[count]; // best first
-    double total = 0;
-    for (int i = 0; i < count; i++) {
-      p[i] = Math.exp((logits.get(id(keys[count - 1 - i])) - max) * invT);
-      total += p[i];
-    }
-    if (topP < 1) {
-      double sum = 0;
-      int keep = 0;
-      while (keep < count && sum < topP * total) {
-        sum += p[keep++];
-      }
-      count = Math.max(1, keep);
-    }
-    int kept = 0;
-    double mass = 0;
-    while (kept < count && p[kept] >= minP) {
-      mass += p[kept++];
-    }
-    double left = random.nextDouble() * mass;
-    for (int i = 0; i < kept - 1; i++) {
-      left -= p[i];
-      if (left < 0) {
-        return id(keys[keys.length - 1 - i]);
-      }
-    }
-    return id(keys[keys.length - Math.max(1, kept)]);
   }
 }

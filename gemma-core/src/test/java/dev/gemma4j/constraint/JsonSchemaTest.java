@@ -10,6 +10,7 @@ import java.util.function.Function;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -62,6 +63,62 @@ class JsonSchemaTest {
         List.of("'a-x'", "'\\n\\\"b-yxz'", "'a-\\\\x'"),
         List.of("'A-x'", "'a-y'", "'\n-x'"));
     check("{'type': 'string', 'pattern': 'b'}", List.of("'b'", "'a\\nb\\n'"), List.of("'a'", "''"));
+  }
+
+  @Test
+  void numbersOfOpenApisFormats() {
+    check(
+        "{'type': 'integer', 'format': 'int32'}",
+        List.of("0", "-7", "2147483647", "-2147483648"),
+        List.of("2147483648", "-2147483649", "1.0", "-0"));
+    check(
+        "{'type': ['null', 'integer'], 'format': 'int64', 'minimum': 3}",
+        List.of("null", "3", "9223372036854775807"),
+        List.of("2", "9223372036854775808"));
+    check(
+        "{'type': 'integer', 'format': 'int32', 'maximum': 5e9}",
+        List.of("5"),
+        List.of("5000000000"));
+    check("{'type': 'number', 'format': 'int32'}", List.of("5"), List.of("5.5", "2147483648"));
+    for (String format : List.of("float", "double")) {
+      check(
+          "{'type': 'number', 'format': '" + format + "'}", List.of("0.5", "1e9"), List.of("'a'"));
+      check(
+          "{'type': 'number', 'format': '" + format + "', 'maximum': 1}",
+          List.of("0.5"),
+          List.of("1.5"));
+    }
+    check(
+        "{'type': ['number', 'string'], 'format': 'date'}",
+        List.of("0.5", "'2024-02-29'"),
+        List.of("'a'"));
+  }
+
+  @Test
+  void theTypeMayGoWithoutSaying() {
+    check(
+        "{'properties': {'a': {'type': 'null'}}, 'required': ['a']}",
+        List.of("{'a':null}"),
+        List.of("{}", "1", "[]"));
+    check(
+        "{'additionalProperties': {'type': 'null'}}",
+        List.of("{'b':null}"),
+        List.of("{'a':1}", "1"));
+    check("{'items': {'type': 'null'}}", List.of("[]", "[null]"), List.of("[1]", "null"));
+    check("{'minItems': 1}", List.of("[1]"), List.of("[]", "1"));
+    check("{'pattern': '^a'}", List.of("'ab'"), List.of("'b'", "1"));
+    check("{'maxLength': 2, 'title': 'x'}", List.of("'ab'"), List.of("'abc'", "1"));
+    check("{'minimum': 2, 'format': 'double'}", List.of("2", "2.5"), List.of("1", "'ab'"));
+    // Any null is valid for the first, so both would be; an object is valid for one alone.
+    assertThatThrownBy(
+            () ->
+                Constraints.jsonSchema("{\"oneOf\": [{\"properties\": {}}, {\"type\": \"null\"}]}"))
+        .hasMessageContaining("branches 0 and 1 may match the same value");
+    check(
+        "{'oneOf': [{'properties': {'k': {'const': 1}}, 'required': ['k']},"
+            + "{'properties': {'k': {'const': 2}}, 'required': ['k']}]}",
+        List.of("{'k':1}", "{'k':2}"),
+        List.of("{}", "1"));
   }
 
   @Test
@@ -248,6 +305,15 @@ class JsonSchemaTest {
         "{'anyOf': [{'type': 'integer'}, {'type': 'array', 'items': {'$ref': '#'}}]}",
         List.of("1", "[]", "[[1],[[[2]]]]", "[".repeat(3000) + "]".repeat(3000)),
         List.of("[[1]", "[1]]"));
+    // A reference is part of a URI.
+    check(
+        "{'$ref': '#/%24defs/My%20Type+%C3%A9~1%7E0%25', '$defs': {'My Type+é/~%': {'const': 1}}}",
+        List.of("1"), List.of("2"));
+    check("{'$ref': '#/$defs/a b', '$defs': {'a b': {'const': 1}}}", List.of("1"), List.of("2"));
+    check(
+        "{'type': 'object', 'properties': {'a%20b': {'const': 1}, 'a b': {'const': 2},"
+            + "'c': {'$ref': '#/properties/a%20b'}, 'd': {'$ref': '#/properties/a%2520b'}}}",
+        List.of("{'a%20b':1,'a b':2,'c':2,'d':1}"), List.of("{'a%20b':2}", "{'c':1}", "{'d':2}"));
     // It may be itself, which adds nothing.
     check("{'anyOf': [{'$ref': '#'}, {'const': 1}]}", List.of("1"), List.of("", "11"));
   }
@@ -272,6 +338,19 @@ class JsonSchemaTest {
             + "{'type':'object','properties':{'b':{'type':'integer'}},'required':['b']}]}",
         List.of("{'a':1}", "{'b':1}"),
         List.of("{}", "{'a':1,'b':1}"));
+  }
+
+  /** A second; minutes if each value was read again for each branch that it is compared with. */
+  @Test
+  @Timeout(60)
+  void largeValuesOfManyBranchesAreSoonCompared() {
+    List<String> branches =
+        IntStream.range(0, 800)
+            .mapToObj(i -> "{\"const\":[" + i + ",[]".repeat(2000) + "]}")
+            .toList();
+    assertThatThrownBy(
+            () -> Constraints.jsonSchema("{\"oneOf\":[" + String.join(",", branches) + "]}"))
+        .hasMessageContaining("expected a smaller one");
   }
 
   @ParameterizedTest
@@ -306,13 +385,20 @@ class JsonSchemaTest {
           {'type': []}                                               | type: expected some of
           {'type': ['null', 1]}                                      | type 1, expected some of
           false                                                      | allows no text at all
-          {'properties': {}}                                         | expected type
+          {'properties': {}, 'items': {}}                            | found [properties, items], expected type
+          {'properties': {}, 'nullable': true}                       | nullable is not supported here
+          {'format': 'date'}                                         | found [format], expected type
+          {'type': 'integer', 'format': 'uint7'}                     | format uint7, expected int32, int64, float or double
+          {'type': 'object', 'required': 'a', 'properties': {'a': {}}} | required: found "a", expected an array of strings
+          {'type': 'object', 'required': [1]}                        | required: expected an array of strings
           {'allOf': [{'type': 'null'}]}                              | expected type
           {'type': 'null', 'anyOf': []}                              | type is not supported here
           {'anyOf': []}                                              | anyOf: expected an array that is not empty
           {'enum': ['a'], 'type': 'integer'}                         | no value of const and enum
           {'$ref': 'http://x/y'}                                     | $ref http://x/y, expected #
           {'$ref': '#/$defs/x'}                                      | points to nothing
+          {'$ref': '#/100%'}                                         | $ref #/100%, expected two hexadecimal digits
+          {'$ref': '#/%-1'}                                          | expected two hexadecimal digits
           {'$ref': '#'}                                              | allows no text at all
           {'oneOf': [{'type': 'integer'}, {'type': 'number'}]}       | branches 0 and 1 may match the same value
           {'oneOf': [{'type': 'string'}, {'const': 'a'}]}            | branches 0 and 1 may match the same value

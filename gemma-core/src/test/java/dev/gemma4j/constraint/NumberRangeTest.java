@@ -2,9 +2,11 @@ package dev.gemma4j.constraint;
 
 import static dev.gemma4j.constraint.RegexTest.accepts;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.math.RoundingMode;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
@@ -131,9 +133,9 @@ class NumberRangeTest {
               case 1 -> (random.nextBoolean() ? low : high).add(little(random));
               default -> (random.nextBoolean() ? low : high).setScale(random.nextInt(4, 17));
             };
-        boolean expected =
-            value.compareTo(low) >= (withLow ? 0 : 1)
-                && value.compareTo(high) <= (withHigh ? 0 : -1);
+        BigDecimal least = withLow ? low : new BigDecimal(Math.nextUp(low.doubleValue()));
+        BigDecimal most = withHigh ? high : new BigDecimal(Math.nextDown(high.doubleValue()));
+        boolean expected = value.compareTo(least) >= 0 && value.compareTo(most) <= 0;
         for (BigDecimal spelt : List.of(value, value.stripTrailingZeros())) {
           assertThat(accepts(constraint, spelt.toPlainString()))
               .as("%s from %s %s to %s %s", spelt, low, withLow, high, withHigh)
@@ -143,6 +145,51 @@ class NumberRangeTest {
       }
     }
     assertThat(valid).isBetween(20_000, 80_000);
+  }
+
+  /** A reader that makes doubles of numbers sees none that is an excluded bound. */
+  @Test
+  void whatIsReadAsADoubleIsWithinExclusiveBounds() {
+    Random random = new Random(4);
+    int near = 0;
+    for (int i = 0; i < 2000; i++) {
+      BigDecimal bound =
+          switch (random.nextInt(4)) {
+            case 0 -> decimal(random, 17);
+            case 1 -> BigDecimal.valueOf(random.nextLong(), random.nextInt(20));
+            case 2 -> new BigDecimal(random.nextGaussian());
+            default -> BigDecimal.valueOf(random.nextInt(-3, 4));
+          };
+      boolean low = random.nextBoolean();
+      Constraint constraint =
+          Constraints.jsonSchema(
+              String.format(
+                  "{\"type\": \"number\", \"exclusive%s\": %s}",
+                  low ? "Minimum" : "Maximum", bound));
+      BigDecimal inwards = BigDecimal.valueOf(low ? 1 : -1);
+      for (int scale = 0; scale <= 17; scale++) {
+        BigDecimal value =
+            bound
+                .add(inwards.movePointLeft(scale))
+                .setScale(scale, low ? RoundingMode.CEILING : RoundingMode.FLOOR);
+        String text = value.toPlainString();
+        double read = Double.parseDouble(text);
+        double limit = Double.parseDouble(bound.toString());
+        if (accepts(constraint, text)) {
+          assertThat(low ? read > limit : read < limit).as("%s beside %s", text, bound).isTrue();
+          near++;
+        } else { // then it is nearer than the next double, or has more digits than usual
+          boolean beside = Math.abs(read - limit) <= Math.ulp(limit);
+          assertThat(beside || text.length() > 36).as("%s beside %s", text, bound).isTrue();
+        }
+      }
+    }
+    assertThat(near).isGreaterThan(15_000);
+    assertThatThrownBy(
+            () ->
+                Constraints.jsonSchema(
+                    "{\"type\":\"number\",\"exclusiveMinimum\":1e17,\"exclusiveMaximum\":1.00000000000000016e17}"))
+        .hasMessageContaining("no double of at most 17 decimals is between its bounds");
   }
 
   private static BigDecimal decimal(Random random, int scale) {

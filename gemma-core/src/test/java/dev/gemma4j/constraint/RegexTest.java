@@ -7,6 +7,7 @@ import java.lang.ref.WeakReference;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Random;
 import java.util.regex.Pattern;
@@ -114,8 +115,36 @@ class RegexTest {
   })
   void aSearchNeedsAMatchAnywhere(String regex, String text, boolean expected) {
     assertThat(Pattern.compile(regex).matcher(text).find()).isEqualTo(expected);
-    Automaton constraint = new Automaton(RegexParser.parse(regex, true), java.util.Map.of());
+    Automaton constraint = new Automaton(RegexParser.parse(regex, true), Map.of());
     assertThat(accepts(constraint, text)).isEqualTo(expected);
+  }
+
+  /** A schema's pattern is ECMAScript's: what only java.util.regex takes is left out. */
+  @ParameterizedTest
+  @CsvSource({
+    "\\S, [^\\s\\h\\v\ufeff]",
+    "[\\S\\d], [^\\s\\h\\v\ufeff]",
+    "[^\\s], [^\\s\\h\\v\ufeff]",
+    "[^\\s\\w], [^\\s\\h\\v\ufeff\\w]",
+    "\\s, \\s",
+    "[^\\S], \\s",
+    "\\D, [^0-9]",
+    "\\W, [^0-9A-Za-z_]",
+    "'.', '.'"
+  })
+  void aSchemasClassesAreEcmascriptsAndJavas(String regex, String expected) {
+    // U+180E is a space to \h and was one to ECMAScript once; U+0085 is one to \v.
+    Pattern pattern = Pattern.compile(expected);
+    Automaton constraint = new Automaton(RegexParser.parse("^" + regex + "$", true), Map.of());
+    for (int c = 0; c < 0x10000; c++) {
+      String text = Character.toString(c);
+      if (c != 0x180e && c != 0x85 && (c < 0xd800 || c > 0xdfff)) {
+        assertThat(accepts(constraint, text))
+            .as("/%s/ on U+%04X", regex, c)
+            .isEqualTo(pattern.matcher(text).matches());
+      }
+    }
+    assertThat(accepts(Constraints.regex("\\S[^\\s]"), "\u00a0\u3000")).isTrue();
   }
 
   @ParameterizedTest

@@ -124,6 +124,10 @@ class LogitsProcessorsTest {
     expected = logits.clone();
     expected[1] = -2;
     assertThat(process(dry, logits, 1, 1, 1, 1)).isEqualTo(expected);
+    // Without a multiplier even an infinite power is nothing.
+    LogitsProcessor none = LogitsProcessors.dry(0, Float.MAX_VALUE, 1, Set.of());
+    int[] ones = new int[40];
+    assertThat(process(none, logits, ones)).isEqualTo(logits);
   }
 
   @Test
