@@ -27,8 +27,9 @@ public final class Search {
    * weights, as far as the memory for keys and values has room for several at once. When one fails,
    * all end.
    *
-   * @param options with a seed, sample {@code i} is drawn with {@code seed + i}; its processors and
-   *     sampler are called from several threads, none of them the caller's
+   * @param options with a seed, sample {@code i} is drawn with {@code seed + i}: step seeds by
+   *     {@code count}, else calls share samples. Processors and sampler are called from several
+   *     threads, none of them the caller's
    * @param count how many, 1 or more
    * @return each with the time of the prompt, which was run once, in its usage
    * @throws ContextLengthException when the prompt does not fit
