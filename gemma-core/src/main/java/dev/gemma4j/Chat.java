@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * A conversation in the template of the instruction-tuned checkpoints. The cache is kept between
  * turns, so each costs only its own tokens, unless others needed the memory meanwhile: then it is
- * computed again. One thread at a time.
+ * computed again. One thread at a time; {@link #close} may come from any.
  */
 public final class Chat implements AutoCloseable {
   private final Gemma gemma;
@@ -18,10 +18,11 @@ public final class Chat implements AutoCloseable {
   private final List<ChatMessage> messages = new ArrayList<>();
   private final String system;
   private int end; // of what is settled; tokens behind it are of the message under way
-  private @Nullable TokenStream pending; // the answer under way
+  private volatile @Nullable TokenStream pending; // the answer under way
   private int pendingStart;
   private @Nullable TokenStream answer; // the last one that is settled
   private int answerStart;
+  private volatile boolean closed;
 
   Chat(Gemma gemma, String system, GenerationOptions options) {
     ChatTemplate.endOfTurn(gemma.tokenizer()); // fails early on a model that cannot chat
@@ -58,6 +59,12 @@ public final class Chat implements AutoCloseable {
    */
   public TokenStream stream(String text) {
     Tokenizer tokenizer = gemma.tokenizer();
+    if (closed) {
+      throw new IllegalStateException("chat is closed");
+    }
+    if (gemma.isClosed()) {
+      throw new IllegalStateException("model is closed");
+    }
     settle();
     if (session.position() > end) {
       session.truncate(end);
@@ -80,6 +87,9 @@ public final class Chat implements AutoCloseable {
     messages.add(new ChatMessage(Role.USER, text));
     pendingStart = end + ids.length;
     pending = stream;
+    if (closed) { // by another thread, that did not see the stream
+      close();
+    }
     return stream;
   }
 
@@ -137,14 +147,17 @@ public final class Chat implements AutoCloseable {
   }
 
   /**
-   * Cancels the answer under way, if there is one, and frees the cache.
-   *
-   * @throws IllegalStateException when another thread is computing an answer, which ends then;
-   *     close again
+   * Cancels the answer under way, if there is one, and frees the cache; while another thread is
+   * computing a token of it, that one does so, after the layer under way. Harmless when repeated.
    */
   @Override
   public void close() {
-    settle();
-    session.close();
+    closed = true;
+    TokenStream last = pending;
+    if (last == null) {
+      session.close();
+    } else {
+      last.closeWithSession();
+    }
   }
 }

@@ -159,8 +159,7 @@ class SchedulerTest {
     for (int i = 1; i < 3; i++) {
       assertThat(failureOf(results.get(i)))
           .isInstanceOf(IllegalStateException.class)
-          .hasMessage(
-              "a pass shared with others failed: java.lang.OutOfMemoryError: for the test")
+          .hasMessage("a pass shared with others failed: java.lang.OutOfMemoryError: for the test")
           .hasCause(noMemory);
     }
     assertThat(failureOf(results.get(1))).isNotSameAs(failureOf(results.get(2)));
