@@ -221,15 +221,15 @@ class ChatTest {
 
   @Test
   void aMessageToAClosedChatOrModelIsNotAdded() {
-    try (Gemma own = Goldens.load("gemma-mqa-f32");
-        Chat other = own.chat("", GREEDY)) {
-      Chat chat = own.chat("", GREEDY);
-      chat.send("Hello");
-      chat.close();
-      assertThatThrownBy(() -> chat.stream("More"))
-          .isInstanceOf(IllegalStateException.class)
-          .hasMessage("chat is closed");
-      assertThat(chat.messages()).hasSize(2);
+    Gemma own = Goldens.load("gemma-mqa-f32");
+    Chat chat = own.chat("", GREEDY);
+    chat.send("Hello");
+    chat.close();
+    assertThatThrownBy(() -> chat.stream("More"))
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage("chat is closed");
+    assertThat(chat.messages()).hasSize(2);
+    try (Chat other = own.chat("", GREEDY)) {
       own.close();
       assertThatThrownBy(() -> other.stream("Hello"))
           .isInstanceOf(IllegalStateException.class)
