@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * A conversation in the template of the instruction-tuned checkpoints. The cache is kept between
  * turns, so each costs only its own tokens, unless others needed the memory meanwhile: then it is
- * computed again. One thread at a time.
+ * computed again. One thread at a time; {@link #close} may come from any.
  */
 public final class Chat implements AutoCloseable {
   private final Gemma gemma;
@@ -17,11 +17,11 @@ public final class Chat implements AutoCloseable {
   private final List<ChatMessage> messages = new ArrayList<>();
   private final String system;
   private int end; // of what is settled; tokens behind it are of the message under way
-  private @Nullable TokenStream pending; // the answer under way
+  private volatile @Nullable TokenStream pending; // the answer under way
   private int pendingStart;
   private @Nullable TokenStream answer; // the last one that is settled
   private int answerStart;
-  private boolean closed;
+  private volatile boolean closed;
 
   Chat(Gemma gemma, String system, GenerationOptions options) {
     // Fails early on a model that cannot chat.
@@ -63,6 +63,9 @@ public final class Chat implements AutoCloseable {
     if (closed) {
       throw new IllegalStateException("chat is closed");
     }
+    if (gemma.isClosed()) {
+      throw new IllegalStateException("model is closed");
+    }
     settle();
     if (session.position() > end) {
       session.truncate(end);
@@ -84,6 +87,9 @@ public final class Chat implements AutoCloseable {
     messages.add(new ChatMessage(Role.USER, text));
     pendingStart = end + ids.length;
     pending = stream;
+    if (closed) { // by another thread, that did not see the stream
+      close();
+    }
     return stream;
   }
 
@@ -141,15 +147,17 @@ public final class Chat implements AutoCloseable {
   }
 
   /**
-   * Cancels the answer under way, if there is one, and frees the cache.
-   *
-   * @throws IllegalStateException when another thread is computing an answer, which ends then;
-   *     close again
+   * Cancels the answer under way, if there is one, and frees the cache; while another thread is
+   * computing a token of it, that one does so, after the layer under way. Harmless when repeated.
    */
   @Override
   public void close() {
-    settle();
     closed = true;
-    session.close();
+    TokenStream last = pending;
+    if (last == null) {
+      session.close();
+    } else {
+      last.closeWithSession();
+    }
   }
 }

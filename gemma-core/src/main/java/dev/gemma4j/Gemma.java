@@ -530,6 +530,7 @@ public final class Gemma implements AutoCloseable {
    * @throws CancellationException as {@link Session#append(int...)}
    */
   public List<Logits> decode(List<Session> sessions, int... ids) {
+    ids = ids.clone(); // lest they change after the check: others share the pass
     if (sessions.size() != ids.length
         || ids.length == 0
         || ids.length > GemmaForward.MAX_ROWS

@@ -37,7 +37,7 @@ public final class Session implements AutoCloseable {
   private int[] tokens;
   private int length;
   private float @Nullable [] logits;
-  private boolean closed;
+  private volatile boolean closed;
   private long queuedNanos;
   private int reused;
   private boolean givenUp; // the keys and values of all tokens, to be computed again
@@ -78,6 +78,7 @@ public final class Session implements AutoCloseable {
   }
 
   Logits append(int[] ids, BooleanSupplier cancelled) {
+    ids = ids.clone(); // lest they change after the check: others share the pass
     enter();
     try {
       check(ids);
@@ -129,6 +130,7 @@ public final class Session implements AutoCloseable {
    * @throws CancellationException as {@link #append(int...)}
    */
   public void append(int[] ids, RowVisitor visitor) {
+    ids = ids.clone(); // as above, by the visitor too
     enter();
     int start = length;
     boolean done = false;
@@ -354,8 +356,10 @@ public final class Session implements AutoCloseable {
    * keys and values until then, if they need the memory.
    */
   void rest() {
-    pause();
-    cache.rest();
+    if (!closed) {
+      pause();
+      cache.rest();
+    }
   }
 
   void check(int... ids) {

@@ -16,7 +16,8 @@ import dev.gemma4j.sampling.TokenHistory;
  *
  * <p>It pays where guesses are often right and a pass of a few rows costs little more than one row.
  * Where arithmetic and not memory is the limit, as on few cores, it may make decoding slower:
- * measure. {@link Usage} counts guesses and hits.
+ * measure. {@link Usage} counts guesses and hits. Guesses for which there is no memory are left
+ * out.
  */
 @FunctionalInterface
 public interface Speculation {

@@ -66,6 +66,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   private volatile boolean ended; // the last to be set: all is free, and nothing changes any more
   private volatile boolean cancelled;
   private volatile boolean closed; // to be ended by who is inside, if somebody is
+  private volatile boolean sessionToo; // is to be closed after it, and has not been yet
   private final AtomicReference<@Nullable Thread> inside = new AtomicReference<>();
   private long prefillNanos;
   private long decodeNanos;
@@ -205,7 +206,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
 
   private void leave() {
     inside.set(null);
-    if (closed && !ended) { // by somebody who found this thread inside
+    if (closed && (!ended || sessionToo)) { // by somebody who found this thread inside
       close();
     }
   }
@@ -350,21 +351,29 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
   /** Runs a token, with guesses of what follows it if there are any. */
   private Logits decode(int id) {
     int[] guess = guess(id);
-    int rows = 1 + guess.length;
-    Logits row;
-    if (rows == 1) {
-      row = session.append(new int[] {id}, () -> cancelled);
-    } else {
-      if (draftLogits.length < rows) {
-        draftLogits = new float[rows][gemma.config().vocabSize()];
+    if (guess.length > 0) {
+      try {
+        return verify(id, guess);
+      } catch (KvMemoryException e) {
+        // the token alone may fit
       }
-      session.verify(ChatTemplate.concat(new int[] {id}, guess), draftLogits, () -> cancelled);
-      row = Logits.of(draftLogits[0]);
     }
-    draft = guess; // only now: without room for them the guesses are no use
+    Logits row = session.append(new int[] {id}, () -> cancelled);
+    draft = new int[0];
+    taken = 0;
+    return row;
+  }
+
+  private Logits verify(int id, int[] guess) {
+    int rows = 1 + guess.length;
+    if (draftLogits.length < rows) {
+      draftLogits = new float[rows][gemma.config().vocabSize()];
+    }
+    session.verify(ChatTemplate.concat(new int[] {id}, guess), draftLogits, () -> cancelled);
+    draft = guess;
     taken = 0;
     drafted += guess.length;
-    return row;
+    return Logits.of(draftLogits[0]);
   }
 
   private int[] guess(int id) {
@@ -376,7 +385,7 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       return new int[0];
     }
     int[] guess = drafter.draft(historyWith(id), most);
-    return guess.length > most ? Arrays.copyOf(guess, most) : guess;
+    return Arrays.copyOf(guess, Math.min(most, guess.length)); // not the drafter's own
   }
 
   /** The session's tokens and the one that it has not run yet. */
@@ -564,10 +573,23 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
           finish(FinishReason.CANCELLED, null);
         }
       } finally {
-        inside.set(null);
+        try {
+          if (sessionToo) {
+            sessionToo = false;
+            session.close();
+          }
+        } finally {
+          leave();
+        }
       }
     } else {
       cancel();
     }
+  }
+
+  /** As {@link #close}, and closes the session, whoever ends the stream and however that goes. */
+  void closeWithSession() {
+    sessionToo = true;
+    close();
   }
 }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.gemma4j.model.Scheduler;
+import java.util.AbstractList;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -190,6 +191,43 @@ class BatchingTest {
       assertThat(own.append(2).size()).isEqualTo(512);
     }
     assertThat(alone(6)).isEqualTo(expected);
+  }
+
+  @Test
+  void idsThatChangeAfterTheyWereCheckedChangeNothing() {
+    int[] ids = new Random(1).ints(300, 3, 512).toArray(); // more than one pass
+    int[] before = ids.clone();
+    try (Session session = gemma.newSession();
+        Session other = gemma.newSession()) {
+      session.append(ids, (i, logits) -> ids[299] = 1 << 30);
+      assertThat(session.tokens()).isEqualTo(before);
+      session.truncate(0);
+      ids[299] = before[299];
+      session.append(
+          ids,
+          () -> {
+            ids[299] = 1 << 30;
+            return false;
+          });
+      assertThat(session.tokens()).isEqualTo(before);
+      int[] two = {5, 6};
+      List<Session> sessions =
+          new AbstractList<>() {
+            @Override
+            public Session get(int index) {
+              two[0] = 1 << 30;
+              return index == 0 ? session : other;
+            }
+
+            @Override
+            public int size() {
+              return 2;
+            }
+          };
+      gemma.decode(sessions, two);
+      assertThat(session.tokens()).endsWith(5);
+      assertThat(other.tokens()).containsExactly(6);
+    }
   }
 
   @Test

@@ -232,6 +232,25 @@ class ChatTest {
   }
 
   @Test
+  void aMessageToAClosedChatOrModelIsNotAdded() {
+    Gemma own = Goldens.load("gemma-mqa-f32");
+    Chat chat = own.chat("", GREEDY);
+    chat.send("Hello");
+    chat.close();
+    assertThatThrownBy(() -> chat.stream("More"))
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage("chat is closed");
+    assertThat(chat.messages()).hasSize(2);
+    try (Chat other = own.chat("", GREEDY)) {
+      own.close();
+      assertThatThrownBy(() -> other.stream("Hello"))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("model is closed");
+      assertThat(other.messages()).isEmpty();
+    }
+  }
+
+  @Test
   void aMessageAfterTheDraftModelWasClosedIsNotAdded() {
     Gemma drafts = Goldens.load("gemma-mqa-f32");
     GenerationOptions options =

@@ -4,12 +4,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.gemma4j.constraint.Constraints;
+import dev.gemma4j.model.KvPool;
+import dev.gemma4j.sampling.TokenHistory;
+import java.lang.reflect.Field;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.FutureTask;
@@ -70,6 +74,12 @@ class KvWaitTest {
     try (Session session = gemma.newSession()) {
       session.append(new int[pages * PAGE]);
     }
+  }
+
+  private static long usedBytes(Gemma gemma) throws ReflectiveOperationException {
+    Field pool = Gemma.class.getDeclaredField("kvPool");
+    pool.setAccessible(true);
+    return ((KvPool) pool.get(gemma)).usedBytes();
   }
 
   private static List<Callable<Object>> jobs(Gemma gemma) {
@@ -181,6 +191,89 @@ class KvWaitTest {
               .containsExactly(expected.get(turn), expected.get(turn));
         }
       }
+    }
+  }
+
+  @Test
+  void aChatClosedWhileAnotherThreadReadsIsFreedByIt() throws Exception {
+    try (Gemma gemma = load(4, LONG, false)) {
+      CountDownLatch reading = new CountDownLatch(1);
+      CountDownLatch closed = new CountDownLatch(1);
+      GenerationOptions options =
+          GenerationOptions.builder()
+              .ignoreEos(true)
+              .processor(
+                  (logits, history) -> {
+                    reading.countDown();
+                    try {
+                      closed.await();
+                    } catch (InterruptedException e) {
+                      throw new IllegalStateException(e);
+                    }
+                  })
+              .build();
+      Chat chat = gemma.chat("", options);
+      FutureTask<FinishReason> answer =
+          new FutureTask<>(
+              () -> {
+                TokenStream stream = chat.stream("Hello");
+                stream.forEachRemaining(token -> {});
+                return stream.result().finishReason();
+              });
+      Thread.ofPlatform().start(answer);
+      reading.await();
+      chat.close();
+      closed.countDown();
+      assertThat(answer.get()).isEqualTo(FinishReason.CANCELLED);
+      assertThat(usedBytes(gemma)).isZero(); // a chat that only rests holds what nobody asks for
+      assertThat(chat.messages()).hasSize(2);
+      chat.close();
+    }
+  }
+
+  @Test
+  void aChatIsFreedThoughADrafterFailsToClose() throws Exception {
+    Speculation failing =
+        model ->
+            new Speculation.Drafter() {
+              @Override
+              public int[] draft(TokenHistory history, int most) {
+                return new int[0];
+              }
+
+              @Override
+              public void close() {
+                throw new UnsupportedOperationException("of the user");
+              }
+            };
+    GenerationOptions options =
+        GenerationOptions.builder().ignoreEos(true).speculation(failing).build();
+    try (Gemma gemma = load(4, LONG, false)) {
+      Chat chat = gemma.chat("", options);
+      chat.stream("Hello").next();
+      assertThatThrownBy(chat::close).hasMessage("of the user");
+      assertThat(usedBytes(gemma)).isZero();
+      chat.close();
+    }
+  }
+
+  @Test
+  void guessesThatDoNotFitAreNotTried() {
+    try (Gemma gemma = load(2, LONG)) {
+      int[] prompt = new int[40];
+      Arrays.fill(prompt, 20);
+      int end = gemma.tokenizer().eosId();
+      GenerationOptions.Builder options =
+          GenerationOptions.builder()
+              .maxTokens(1000)
+              .processor((logits, history) -> logits.set(history.size() < 62 ? 20 : end, 1e6f));
+      Generation plain = gemma.generate(Prompt.ofIds(prompt), options.build());
+      Generation guessed =
+          gemma.generate(
+              Prompt.ofIds(prompt), options.speculation(Speculation.promptLookup(8)).build());
+      assertThat(guessed.tokens()).isEqualTo(plain.tokens()).hasSize(22);
+      assertThat(guessed.finishReason()).isEqualTo(FinishReason.EOS);
+      assertThat(guessed.usage().acceptedTokens()).isPositive();
     }
   }
 

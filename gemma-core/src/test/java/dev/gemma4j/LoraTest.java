@@ -14,6 +14,7 @@ import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.lang.ref.WeakReference;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -482,5 +483,23 @@ class LoraTest {
     assertThatThrownBy(() -> Gemma.load(Goldens.model(MODEL), merged))
         .isInstanceOf(MalformedFileException.class)
         .hasMessageContaining("lora_B.weight");
+  }
+
+  @Test
+  void whatIsNoLongerUsedIsFreed() throws Exception {
+    try (Gemma gemma = Goldens.load(MODEL)) {
+      WeakReference<?> adapter = used(gemma);
+      for (int i = 0; i < 50 && adapter.get() != null; i++) {
+        System.gc();
+        Thread.sleep(20);
+      }
+      assertThat(adapter.get()).isNull();
+    }
+  }
+
+  private static WeakReference<?> used(Gemma gemma) throws IOException {
+    LoraAdapter lora = gemma.loadAdapter(path("every"));
+    gemma.generate(Prompt.ofIds(2, 20, 30), greedy(lora, 4));
+    return new WeakReference<>(lora.of(gemma));
   }
 }

@@ -1,6 +1,7 @@
 package dev.gemma4j.kernel;
 
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -35,12 +36,15 @@ public final class WorkerPool implements AutoCloseable {
   // Longer than the serial stretches of a decode step, far shorter than a time slice.
   private static final long SPIN_NANOS = 100_000;
 
-  private static final int SHUT = Integer.MIN_VALUE;
+  private static final AtomicIntegerFieldUpdater<WorkerPool> BUSY =
+      AtomicIntegerFieldUpdater.newUpdater(WorkerPool.class, "busy");
 
   private final Thread[] workers;
 
-  /** The workers at the task; less than 0 when no more may begin. */
-  private final AtomicInteger busy = new AtomicInteger(SHUT);
+  // A worker counts itself before it looks whether the task is open, and a caller closes the task
+  // before it looks whether workers are left: so it sees those that run the task.
+  private volatile boolean open;
+  private volatile int busy;
 
   private final AtomicInteger nextTurn = new AtomicInteger();
   private volatile int epoch;
@@ -132,13 +136,24 @@ public final class WorkerPool implements AutoCloseable {
     nextTurn.set(0);
     failure = null;
     caller = Thread.currentThread();
-    busy.set(0); // publishes the task
+    open = true; // publishes the task
     epoch = epoch + 1; // only callers write it, one at a time
-    for (Thread worker : workers) {
-      LockSupport.unpark(worker);
+    boolean ended = false;
+    try {
+      for (Thread worker : workers) {
+        LockSupport.unpark(worker);
+      }
+      takeTurns(0);
+      awaitWorkers();
+      ended = true;
+    } finally {
+      if (!ended) { // this thread's stack is at its end, and calls nothing more
+        open = false;
+        while (busy != 0) {
+          // or workers would meet the next task
+        }
+      }
     }
-    takeTurns(0);
-    awaitWorkers();
     Throwable thrown = failure;
     if (thrown instanceof RuntimeException e) {
       throw e;
@@ -168,8 +183,8 @@ public final class WorkerPool implements AutoCloseable {
   private void awaitWorkers() {
     long deadline = 0;
     boolean interrupted = false;
-    busy.addAndGet(SHUT);
-    for (int i = 0; busy.get() != SHUT; i++) {
+    open = false;
+    for (int i = 0; busy != 0; i++) {
       Thread.onSpinWait();
       if ((i & 255) == 255) {
         long now = System.nanoTime();
@@ -193,21 +208,16 @@ public final class WorkerPool implements AutoCloseable {
       if (closed) {
         return;
       }
-      if (begin()) {
-        takeTurns(member);
-        if (busy.decrementAndGet() == SHUT) {
+      if (open) { // else the others are done, and need not wait until it has looked
+        BUSY.incrementAndGet(this);
+        if (open) {
+          takeTurns(member);
+        }
+        if (BUSY.decrementAndGet(this) == 0 && !open) {
           LockSupport.unpark(caller);
         }
       }
     }
-  }
-
-  private boolean begin() {
-    int now = busy.get();
-    while (now >= 0 && !busy.compareAndSet(now, now + 1)) {
-      now = busy.get();
-    }
-    return now >= 0;
   }
 
   private int awaitTask(int seen) {

@@ -49,14 +49,19 @@ final class AdapterPass {
   }
 
   void begin(Batch batch) {
-    groups = List.of();
-    total = 0;
+    end();
     for (int i = 0; i < batch.size(); i++) {
       if (batch.row(i).cache().adapter() != null) {
         group(batch);
         return;
       }
     }
+  }
+
+  /** Lets the adapters go. */
+  void end() {
+    groups = List.of();
+    total = 0;
   }
 
   private void group(Batch batch) {

@@ -164,6 +164,11 @@ public final class GemmaForward {
     return true;
   }
 
+  /** Ends the pass, whether it was run to its end or not. */
+  public void end() {
+    adapters.end();
+  }
+
   private void embed() {
     int half = config.headDim() / 2;
     for (int i = 0; i < n; i++) {

@@ -247,17 +247,24 @@ public final class KvPool {
   private boolean makeAvailable(long count) {
     if (count > available() && count <= available() + atRest()) {
       while (count > available()) {
-        for (Page page : resting.removeFirst().drop()) {
-          unuse(page);
-        }
+        dropOldest();
       }
     }
     return count <= available();
   }
 
+  private void dropOldest() {
+    for (Page page : resting.removeFirst().drop()) {
+      unuse(page);
+    }
+  }
+
   /** Says that a sequence can do without its pages, should others need them. */
   synchronized void rest(KvCache cache) {
     resting.add(cache);
+    if (closed) {
+      dropOldest();
+    }
     admit();
   }
 
@@ -301,9 +308,17 @@ public final class KvPool {
     notifyAll();
   }
 
-  /** Ends all waiting. */
+  /**
+   * Ends all waiting and frees the pages that no sequence needs, remembered ones and those of
+   * resting sequences; the others are freed with their sequences.
+   */
   public synchronized void close() {
     closed = true;
+    byUse.forEach(this::forget);
+    byUse.clear();
+    while (!resting.isEmpty()) {
+      dropOldest();
+    }
     notifyAll();
   }
 
@@ -362,14 +377,18 @@ public final class KvPool {
       Node node = i.next();
       if (node.page.references == 1) {
         i.remove();
-        nodes.remove(node.key);
-        node.page.remembered = false;
-        idle--;
-        unuse(node.page);
+        forget(node);
         return;
       }
     }
     throw new IllegalStateException("no idle page, expected " + idle);
+  }
+
+  private void forget(Node node) {
+    nodes.remove(node.key);
+    idle -= node.page.references == 1 ? 1 : 0;
+    node.page.remembered = false;
+    unuse(node.page);
   }
 
   synchronized boolean isShared(Page page) {
@@ -438,7 +457,7 @@ public final class KvPool {
 
   /** Remembers a sequence's full pages, the tokens of which are given from the beginning. */
   synchronized void remember(@Nullable Adapter adapter, int[] tokens, int full, Page[] held) {
-    if (!remember) {
+    if (!remember || closed) {
       return;
     }
     List<Node> path = new ArrayList<>();

@@ -29,6 +29,8 @@ public final class Scheduler {
   /** Rows of long requests in one pass while others decode. */
   static final int PREFILL_ROWS = 32;
 
+  private static final int STACK_FRAMES = 250; // 4 kB when compiled, 26 kB when interpreted
+
   private static final long MIN_GATHER_NANOS = 300_000;
   private static final long MAX_GATHER_NANOS = 250_000_000;
 
@@ -91,6 +93,7 @@ public final class Scheduler {
     private int taken;
     private long started;
     private @Nullable Throwable failure;
+    private boolean failedElsewhere; // it is that of another thread
 
     /**
      * @param cache reserved for all rows
@@ -190,11 +193,13 @@ public final class Scheduler {
    *
    * @throws CancellationException when one was cancelled or the thread interrupted, which stays so;
    *     the caches hold nothing new of value then
-   * @throws IllegalStateException when the model is closed
+   * @throws IllegalStateException when the model is closed, or when a pass has failed that another
+   *     thread led, of which it names the cause
    * @throws InternalError when memory that is mapped could not be read, in this pass or an earlier
    *     one
    */
   public void run(List<Request> requests) {
+    requireStack(STACK_FRAMES);
     lock.lock();
     try {
       requireUsable();
@@ -219,12 +224,29 @@ public final class Scheduler {
       lock.unlock();
     }
     for (Request request : requests) {
-      if (request.failure instanceof Error e) {
+      Throwable failure = request.failure;
+      if (failure != null && request.failedElsewhere) { // no two threads throw the same object
+        if (fault(failure) instanceof InternalError e) {
+          throw faulted(e);
+        }
+        throw new IllegalStateException("a pass shared with others failed: " + failure, failure);
+      }
+      if (failure instanceof Error e) {
         throw e;
       }
-      if (request.failure instanceof RuntimeException e) {
+      if (failure instanceof RuntimeException e) {
         throw e;
       }
+    }
+  }
+
+  /**
+   * Overflows a stack that is nearly at its end now, while nobody depends on this thread: a pass
+   * that does so later leaves enough of it to put things in order.
+   */
+  private static void requireStack(int frames) {
+    if (frames > 0) {
+      requireStack(frames - 1);
     }
   }
 
@@ -316,7 +338,7 @@ public final class Scheduler {
           current = compose();
           pass = current;
         }
-        step(current);
+        step(own, current);
       }
     } catch (RuntimeException | Error e) { // such as no memory for the pass
       abandon(own, e);
@@ -325,22 +347,45 @@ public final class Scheduler {
     }
   }
 
-  /** Fails all that is in the pass, and the leader's own request, so that nobody waits for ever. */
+  /**
+   * Ends a pass that has failed, so that nobody waits for ever: fails all that is in it, and the
+   * leader's own request; or that alone when the leader's stack was too small, and has the others
+   * run again. Without lambdas, as linking one takes much of a stack.
+   */
   private void abandon(Request own, Throwable failure) {
-    pass = null;
-    for (Request request : onlyPass.requests) {
-      if (!request.done) {
-        finish(request, failure);
+    boolean again = isOverflow(failure);
+    for (int i = onlyPass.requests.size() - 1; i >= 0; i--) {
+      Request request = onlyPass.requests.get(i);
+      queue.remove(request); // where it still is when the pass could not be made
+      if (request.done) {
+        continue;
+      }
+      if (again && request.thread != own.thread) {
+        request.taken = 0;
+        queue.addFirst(request);
+      } else {
+        fail(request, failure);
       }
     }
-    onlyPass.clear();
+    endPass();
     if (!own.done) {
-      finish(own, failure);
+      queue.remove(own);
+      fail(own, failure);
     }
-    queue.removeIf(request -> request.done);
   }
 
-  private void step(Pass current) {
+  private static boolean isOverflow(Throwable failure) {
+    return failure instanceof StackOverflowError
+        || failure.getCause() instanceof StackOverflowError; // in a part of a task
+  }
+
+  private void endPass() {
+    pass = null;
+    onlyPass.clear();
+    forward.end();
+  }
+
+  private void step(Request own, Pass current) {
     boolean more = false;
     Throwable failure = null;
     lock.unlock();
@@ -364,12 +409,10 @@ public final class Scheduler {
     if (failure != null && fault(failure) instanceof InternalError e) {
       fault = e;
     }
-    if (closed) {
-      failure = closedModel();
-    }
     sweep(current);
-    if (failure != null || !more || current.requests.isEmpty()) {
-      pass = null;
+    if (failure != null && isOverflow(failure)) {
+      abandon(own, failure);
+    } else if (failure != null || closed || !more || current.requests.isEmpty()) {
       if (current.event != null) {
         current.event.waiting = queue.size();
         current.event.commit();
@@ -377,10 +420,16 @@ public final class Scheduler {
       lastPassEnd = System.nanoTime();
       lastPassNanos = lastPassEnd - current.start;
       for (Request request : current.requests) {
-        finish(request, failure);
+        if (closed) {
+          finish(request, closedModel());
+        } else if (failure != null) {
+          fail(request, failure);
+        } else {
+          finish(request, null);
+        }
         expect(request.caller);
       }
-      current.clear();
+      endPass();
     }
   }
 
@@ -421,6 +470,12 @@ public final class Scheduler {
 
   private static IllegalStateException closedModel() {
     return new IllegalStateException("model is closed");
+  }
+
+  /** Ends a request by what has failed in this thread. Makes no objects: the heap may be full. */
+  private static void fail(Request request, Throwable failure) {
+    request.failedElsewhere = request.thread != Thread.currentThread();
+    finish(request, failure);
   }
 
   private static void finish(Request request, @Nullable Throwable failure) {

@@ -118,6 +118,67 @@ class WorkerPoolTest {
   }
 
   @Test
+  void aCallerAtTheEndOfItsStackLeavesNoWorkerAtTheTask() throws InterruptedException {
+    AtomicInteger working = new AtomicInteger();
+    AtomicInteger overflows = new AtomicInteger();
+    AtomicInteger leftBehind = new AtomicInteger();
+    AtomicInteger wrong = new AtomicInteger();
+    try (WorkerPool pool = WorkerPool.start(3, "test")) {
+      WorkerPool.Task slow =
+          (part, parts) -> {
+            if (Thread.currentThread().getName().startsWith("test-")) {
+              working.incrementAndGet();
+              pause();
+              working.decrementAndGet();
+            }
+          };
+      Runnable nearTheEnd =
+          () -> {
+            int most = deepest();
+            for (int depth = most - 60; depth < most; depth++) {
+              try {
+                atDepth(depth, () -> pool.run(slow));
+              } catch (StackOverflowError | IllegalStateException e) { // the latter in its own part
+                overflows.incrementAndGet();
+                leftBehind.addAndGet(working.get());
+              }
+              AtomicInteger parts = new AtomicInteger();
+              pool.run((part, of) -> parts.incrementAndGet());
+              wrong.addAndGet(parts.get() == 3 ? 0 : 1);
+            }
+          };
+      Thread caller = new Thread(null, nearTheEnd, "caller", 512 * 1024);
+      caller.setDaemon(true);
+      caller.start();
+      caller.join(30_000);
+      assertThat(caller.isAlive()).isFalse();
+    }
+    assertThat(overflows.get()).isPositive();
+    assertThat(leftBehind.get()).isZero();
+    assertThat(wrong.get()).isZero();
+  }
+
+  private static int deepest() {
+    int depth = 0;
+    while (true) {
+      try {
+        atDepth(depth + 1, () -> {});
+        depth++;
+      } catch (StackOverflowError e) {
+        return depth;
+      }
+    }
+  }
+
+  private static int atDepth(int frames, Runnable task) {
+    if (frames > 0) {
+      return 1 + atDepth(frames - 1, task);
+    }
+    task.run();
+    return 0;
+  }
+
+  @Test
   void anInterruptedCallerStillFinishesAndStaysInterrupted() {
     try (WorkerPool pool = WorkerPool.start(2, "test")) {
       AtomicInteger sum = new AtomicInteger();

@@ -128,4 +128,27 @@ class KvPoolTest {
     chat.close();
     assertAllFree();
   }
+
+  @Test
+  void aClosedPoolKeepsNothingThatNoSequenceNeeds() {
+    int[] tokens = IntStream.range(0, PAGE).toArray();
+    int[] others = IntStream.range(1, 1 + PAGE).toArray();
+    KvCache text = cache(1);
+    KvPool.Page left = text.pages()[0];
+    text.remember(tokens, PAGE);
+    text.close();
+    KvCache session = cache(1);
+    session.remember(others, PAGE);
+    KvCache chat = cache(1);
+    chat.rest();
+    KvCache busyChat = cache(1);
+    pool.close();
+    assertThat(pool.usedBytes()).isEqualTo(2 * shape.pageBytes());
+    assertThat(left.data.scope().isAlive()).isFalse();
+    assertThat(chat.wake()).isFalse();
+    busyChat.rest();
+    session.remember(tokens, PAGE);
+    session.close();
+    assertThat(pool.usedBytes()).isZero();
+  }
 }

@@ -1,0 +1,168 @@
+package dev.gemma4j.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import dev.gemma4j.kernel.KernelProvider;
+import dev.gemma4j.kernel.Kernels;
+import dev.gemma4j.kernel.KvLayout;
+import dev.gemma4j.kernel.WorkerPool;
+import dev.gemma4j.loader.Checkpoint;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.net.URISyntaxException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** What a pass that fails in its leader's thread does to those who share it. */
+@Timeout(60)
+class SchedulerTest {
+  private final Kernels plain = KernelProvider.scalar();
+  private final Arena arena = Arena.ofShared();
+  private final WorkerPool workers = WorkerPool.start(1, "test");
+  private Checkpoint checkpoint;
+  private KvPool pool;
+  private Scheduler scheduler;
+  private int vocabSize;
+  private volatile Runnable beforePass = () -> {};
+
+  @BeforeEach
+  void open() throws IOException, URISyntaxException {
+    var url = SchedulerTest.class.getResource("/dev/gemma4j/forward/gemma-mqa-f32");
+    checkpoint = Checkpoint.open(Path.of(Objects.requireNonNull(url).toURI()));
+    vocabSize = checkpoint.config().vocabSize();
+    Weights weights =
+        new WeightsBuilder(checkpoint, null, null, false, plain, arena, workers)
+            .build((done, total) -> {});
+    Kernels kernels =
+        (Kernels)
+            Proxy.newProxyInstance(
+                Kernels.class.getClassLoader(),
+                new Class<?>[] {Kernels.class},
+                (proxy, method, args) -> {
+                  if (method.getName().equals("embed")) {
+                    beforePass.run();
+                  }
+                  try {
+                    return method.invoke(plain, args);
+                  } catch (InvocationTargetException e) {
+                    throw e.getCause();
+                  }
+                });
+    KvCache.Shape shape = new KvCache.Shape(checkpoint.config(), KvLayout.Type.F32);
+    pool = new KvPool(shape, 10 * shape.pageBytes(), false);
+    scheduler = new Scheduler(new GemmaForward(weights, kernels, workers), shape);
+  }
+
+  @AfterEach
+  void close() throws IOException {
+    scheduler.close();
+    workers.close();
+    arena.close();
+    checkpoint.close();
+  }
+
+  /** The logits after a token and the one that follows it. */
+  private float[] run(int id) {
+    float[] logits = new float[vocabSize];
+    try (KvCache cache = new KvCache(pool, null)) {
+      cache.reserve(0, 2);
+      int[] ids = {id, id + 1};
+      scheduler.run(
+          List.of(
+              new Scheduler.Request(
+                  scheduler.newCaller(),
+                  cache,
+                  ids,
+                  0,
+                  2,
+                  0,
+                  i -> i == 1 ? logits : null,
+                  () -> false)));
+    }
+    return logits;
+  }
+
+  /** What three threads get of {@link #run} that share a pass, which fails in the first. */
+  private List<FutureTask<float[]>> runThreeOfWhichTheFirstLeads(Error failure)
+      throws InterruptedException {
+    CountDownLatch underWay = new CountDownLatch(1);
+    CountDownLatch gathered = new CountDownLatch(1);
+    List<FutureTask<float[]>> results = new ArrayList<>();
+    beforePass =
+        () -> {
+          underWay.countDown();
+          try {
+            gathered.await();
+          } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+          }
+        };
+    Thread other = Thread.ofPlatform().start(() -> run(99));
+    underWay.await();
+    for (int i = 0; i < 3; i++) {
+      int id = 10 * i;
+      results.add(new FutureTask<>(() -> run(id)));
+      Thread thread = Thread.ofPlatform().name("caller " + i).start(results.get(i));
+      while (thread.getState() != Thread.State.WAITING) {
+        Thread.sleep(1);
+      }
+    }
+    beforePass =
+        () -> {
+          if (Thread.currentThread().getName().equals("caller 0")) {
+            throw failure;
+          }
+        };
+    gathered.countDown();
+    other.join();
+    return results;
+  }
+
+  private static @Nullable Throwable failureOf(FutureTask<float[]> result)
+      throws InterruptedException {
+    try {
+      result.get();
+      return null;
+    } catch (ExecutionException e) {
+      return e.getCause();
+    }
+  }
+
+  @Test
+  void aLeaderWhoseStackIsTooSmallFailsAlone() throws Exception {
+    StackOverflowError overflow = new StackOverflowError("for the test");
+    List<FutureTask<float[]>> results = runThreeOfWhichTheFirstLeads(overflow);
+    assertThat(failureOf(results.get(0))).isSameAs(overflow);
+    for (int i = 1; i < 3; i++) {
+      assertThat(results.get(i).get()).containsExactly(run(10 * i), within(1e-4f));
+    }
+  }
+
+  @Test
+  void whatFailsInThePassOfAnotherIsEachThreadsOwnObject() throws Exception {
+    Error noMemory = new OutOfMemoryError("for the test");
+    List<FutureTask<float[]>> results = runThreeOfWhichTheFirstLeads(noMemory);
+    assertThat(failureOf(results.get(0))).isSameAs(noMemory);
+    for (int i = 1; i < 3; i++) {
+      assertThat(failureOf(results.get(i)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("a pass shared with others failed: java.lang.OutOfMemoryError: for the test")
+          .hasCause(noMemory);
+    }
+    assertThat(failureOf(results.get(1))).isNotSameAs(failureOf(results.get(2)));
+    assertThat(run(10)).hasSize(vocabSize);
+  }
+}
