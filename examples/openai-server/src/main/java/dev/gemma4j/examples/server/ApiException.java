@@ -43,7 +43,7 @@ final class ApiException extends RuntimeException {
    *
    * @param prompt the field that holds the request's text
    */
-  static ApiException of(RuntimeException e, String prompt) {
+  static ApiException of(Throwable e, String prompt) {
     String message = String.valueOf(e.getMessage());
     return switch (e) {
       case ApiException answer -> answer;

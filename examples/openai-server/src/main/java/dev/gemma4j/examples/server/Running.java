@@ -18,7 +18,7 @@ final class Running {
 
   private final Thread thread = Thread.currentThread();
   private final List<TokenStream> streams = new ArrayList<>();
-  private @Nullable RuntimeException reason;
+  private @Nullable Throwable reason;
   private boolean ended;
 
   /** Begins a choice. */
@@ -34,8 +34,12 @@ final class Running {
     return started;
   }
 
-  /** Ends all choices; the first reason counts. */
-  synchronized void cancel(RuntimeException why) {
+  /**
+   * Ends all choices; the first reason counts.
+   *
+   * @param why a RuntimeException or an Error
+   */
+  synchronized void cancel(Throwable why) {
     if (reason == null) {
       reason = why;
       streams.forEach(TokenStream::cancel);
@@ -60,8 +64,11 @@ final class Running {
 
   /** Throws what it was cancelled with, if it was. */
   synchronized void check() {
+    if (reason instanceof Error error) {
+      throw error;
+    }
     if (reason != null) {
-      throw reason;
+      throw (RuntimeException) reason;
     }
   }
 }

@@ -21,8 +21,10 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -36,6 +38,9 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -721,24 +726,11 @@ class OpenAiServerTest {
 
   /** With room for keys and values of 256 tokens, in 8 pages of 32. */
   private static void withLittleMemory(Duration wait, Scenario scenario) throws Exception {
-    ServerOptions options =
-        new ServerOptions(
-            "127.0.0.1",
-            0,
-            "demo",
-            null,
-            null,
-            List.of(),
-            9999,
-            4,
-            400,
-            Duration.ofSeconds(50),
-            Duration.ZERO);
     GemmaConfig config = gemma.config();
     long page = 32L * config.numLayers() * config.numKvHeads() * config.headDim() * 2 * Float.BYTES;
     LoadOptions load = LoadOptions.defaults().withKvMemory(8 * page).withKvWait(wait);
     try (Gemma small = DemoModel.load(load);
-        OpenAiServer full = OpenAiServer.start(small, Map.of(), options)) {
+        OpenAiServer full = OpenAiServer.start(small, Map.of(), plain())) {
       scenario.run(full, small, page);
     }
   }
@@ -806,6 +798,56 @@ class OpenAiServerTest {
           assertThat(response.body()).contains("data: {\"id\"", "out_of_memory");
           assertThat(response.body()).doesNotContain("[DONE]");
         });
+  }
+
+  private static ServerOptions plain() {
+    return new ServerOptions(
+        "127.0.0.1",
+        0,
+        "demo",
+        null,
+        null,
+        List.of(),
+        9999,
+        4,
+        400,
+        Duration.ofSeconds(50),
+        Duration.ZERO);
+  }
+
+  @Test
+  void aStreamWhoseModelFailsEndsWithAnError() throws Exception {
+    Gemma closing = DemoModel.load(LoadOptions.defaults());
+    try (OpenAiServer own = OpenAiServer.start(closing, Map.of(), plain());
+        InputStream stream = open(own)) {
+      closing.close();
+      assertThat(new String(stream.readAllBytes(), StandardCharsets.UTF_8))
+          .contains("\"message\":\"internal error\"")
+          .doesNotContain("[DONE]");
+    }
+  }
+
+  @Test
+  @DisabledOnOs(OS.WINDOWS) // where a mapped file keeps its size
+  void aModelThatCanNoLongerBeReadIsTold(@TempDir Path directory) throws Exception {
+    DemoModel.extract(directory);
+    try (Gemma mapped = Gemma.load(directory);
+        OpenAiServer own = OpenAiServer.start(mapped, Map.of(), plain());
+        InputStream stream = open(own)) {
+      try (FileChannel weights =
+          FileChannel.open(directory.resolve("model.safetensors"), StandardOpenOption.WRITE)) {
+        weights.truncate(1_000_000);
+      }
+      assertThat(new String(stream.readAllBytes(), StandardCharsets.UTF_8))
+          .contains("\"message\":\"internal error\"")
+          .doesNotContain("[DONE]");
+      HttpResponse<String> whole = send(own, "/v1/completions", SHORT + "}");
+      assertThat(whole.statusCode()).isEqualTo(500);
+      assertThat(whole.body()).contains("internal error");
+      HttpResponse<String> health = send(own, "/health", null);
+      assertThat(health.statusCode()).isEqualTo(503);
+      assertThat(health.body()).contains("unreadable");
+    }
   }
 
   @Test
