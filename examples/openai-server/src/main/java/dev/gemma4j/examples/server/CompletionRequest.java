@@ -7,7 +7,6 @@ import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
-import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.constraint.Constraints;
 import dev.gemma4j.sampling.LogitsProcessors;
 import java.util.ArrayList;
@@ -26,6 +25,7 @@ import org.jspecify.annotations.Nullable;
  * @param includeUsage whether a stream ends with its usage
  * @param logprobs how many alternatives of each token to tell; -1 for no probabilities
  * @param seed of the first choice; the others count on
+ * @param schema what the texts must be valid for; null for anything
  */
 record CompletionRequest(
     String model,
@@ -36,6 +36,7 @@ record CompletionRequest(
     boolean includeUsage,
     int logprobs,
     @Nullable Long seed,
+    @Nullable String schema,
     GenerationOptions.Builder builder) {
   private static final Set<String> COMMON =
       Set.of(
@@ -75,9 +76,27 @@ record CompletionRequest(
 
   private static final Set<String> OF_MESSAGE = Set.of("role", "content", "name", "annotations");
 
+  /** Of a schema: what is larger is a mistake or an attack, and takes seconds to compile. */
+  private static final int MAX_SCHEMA = 1 << 16;
+
   /** Choices of all prompts. */
   int choices() {
     return n * prompts.size();
+  }
+
+  /**
+   * Makes the choices follow the schema, if there is one. May take a second; an interrupt ends it.
+   *
+   * @throws ApiException when the schema is not understood
+   */
+  void compileSchema() {
+    if (schema != null) {
+      try {
+        builder.constraint(Constraints.jsonSchema(schema));
+      } catch (IllegalArgumentException e) {
+        throw ApiException.badRequest("Invalid schema: " + e.getMessage(), "response_format");
+      }
+    }
   }
 
   /** The options of one choice, counted over all prompts. One thread at a time asks. */
@@ -86,7 +105,7 @@ record CompletionRequest(
   }
 
   /**
-   * Checks and reads a request.
+   * Checks and reads a request; its schema is still to be compiled.
    *
    * @throws ApiException that names the field, what it should be and what it is
    */
@@ -153,10 +172,7 @@ record CompletionRequest(
     if (bias != null) {
       builder.processor(LogitsProcessors.logitBias(bias(bias, gemma.tokenizer().vocabSize())));
     }
-    Constraint constraint = constraint(fields);
-    if (constraint != null) {
-      builder.constraint(constraint);
-    }
+    String schema = format(fields, builder);
     return new CompletionRequest(
         model,
         chat,
@@ -166,6 +182,7 @@ record CompletionRequest(
         streaming != null && Fields.of("stream_options", streaming).flag("include_usage"),
         logprobs,
         fields.longInteger("seed"),
+        schema,
         builder);
   }
 
@@ -195,7 +212,8 @@ record CompletionRequest(
     return bias;
   }
 
-  private static @Nullable Constraint constraint(Fields fields) {
+  /** The schema that the response format has, if it has one; what else it says is set. */
+  private static @Nullable String format(Fields fields, GenerationOptions.Builder builder) {
     JsonNode format = fields.get("response_format");
     if (format == null) {
       return null;
@@ -203,14 +221,21 @@ record CompletionRequest(
     String type = Fields.of("response_format", format).text("type");
     return switch (type == null ? "" : type) {
       case "text" -> null;
-      case "json_object" -> Constraints.jsonObject();
+      case "json_object" -> {
+        builder.constraint(Constraints.jsonObject());
+        yield null;
+      }
       case "json_schema" -> {
-        JsonNode schema = format.path("json_schema").path("schema");
-        try {
-          yield Constraints.jsonSchema(schema.toString());
-        } catch (IllegalArgumentException e) {
-          throw ApiException.badRequest("Invalid schema: " + e.getMessage(), "response_format");
+        String schema = format.path("json_schema").path("schema").toString();
+        if (schema.length() > MAX_SCHEMA) {
+          throw ApiException.badRequest(
+              "Invalid schema: found "
+                  + schema.length()
+                  + " characters, expected at most "
+                  + MAX_SCHEMA,
+              "response_format");
         }
+        yield schema;
       }
       default -> throw Fields.wrong("response_format", "text, json_object or json_schema", format);
     };

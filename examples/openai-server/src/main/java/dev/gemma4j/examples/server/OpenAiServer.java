@@ -246,6 +246,9 @@ final class OpenAiServer implements AutoCloseable {
       }
       active.incrementAndGet();
       try {
+        if (request.schema() != null) {
+          task.apart(request::compileSchema);
+        }
         answer(exchange, request, task);
       } finally {
         active.decrementAndGet();

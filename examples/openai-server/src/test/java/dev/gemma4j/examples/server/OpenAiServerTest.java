@@ -340,6 +340,41 @@ class OpenAiServerTest {
     assertThat(object.at("/choices/0/text").asText()).startsWith("{");
   }
 
+  private static String schema(String pattern) {
+    return "{'prompt': 'x', 'max_tokens': 1, 'response_format': {'type': 'json_schema',"
+        + " 'json_schema': {'schema': {'type': 'string', 'pattern': '"
+        + pattern
+        + "'}}}}";
+  }
+
+  @Test
+  void theCompilationOfASchemaIsBounded() throws Exception {
+    ServerOptions options =
+        new ServerOptions(
+            "127.0.0.1",
+            0,
+            "demo",
+            null,
+            null,
+            List.of(),
+            1 << 20,
+            1,
+            9,
+            Duration.ofSeconds(50),
+            Duration.ZERO);
+    try (OpenAiServer wide = OpenAiServer.start(gemma, Map.of(), options)) {
+      HttpResponse<String> large = send(wide, "/v1/completions", schema("a".repeat(70_000)));
+      assertThat(large.statusCode()).as(large.body()).isEqualTo(400);
+      assertThat(large.body()).contains("response_format", "expected at most 65536");
+      assertThat(send(wide, "/v1/completions", schema("a".repeat(60_000))).statusCode())
+          .isEqualTo(200);
+    }
+    try (OpenAiServer hasty = start(null, 1, 400, Duration.ofMillis(1), Duration.ZERO)) {
+      String refused = schema("[^a]".repeat(4800)); // after a second
+      assertThat(send(hasty, "/v1/completions", refused).statusCode()).isEqualTo(504);
+    }
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
