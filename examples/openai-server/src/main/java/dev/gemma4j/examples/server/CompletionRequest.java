@@ -62,17 +62,24 @@ record CompletionRequest(
 
   /** What changes nothing here. */
   private static final Set<String> IGNORED =
-      Set.of("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key");
+      Set.of(
+          "user",
+          "metadata",
+          "store",
+          "service_tier",
+          "safety_identifier",
+          "prompt_cache_key",
+          "prompt_cache_retention");
 
   /** Values of what is not understood that ask for what is done anyway. */
-  private static final Map<String, String> NEUTRAL =
+  private static final Map<String, Set<String>> NEUTRAL =
       Map.of(
-          "tools", "[]",
-          "tool_choice", "\"none\"",
-          "parallel_tool_calls", "false",
-          "modalities", "[\"text\"]",
-          "echo", "false",
-          "best_of", "1");
+          "tools", Set.of("[]"),
+          "tool_choice", Set.of("\"none\"", "\"auto\""),
+          "parallel_tool_calls", Set.of("false", "true"),
+          "reasoning_effort", Set.of("\"none\""),
+          "modalities", Set.of("[\"text\"]"),
+          "echo", Set.of("false"));
 
   private static final Set<String> OF_MESSAGE = Set.of("role", "content", "name", "annotations");
 
@@ -119,23 +126,17 @@ record CompletionRequest(
     Set<String> known = new HashSet<>(COMMON);
     known.addAll(chat ? OF_CHAT : Set.of("prompt"));
     known.addAll(IGNORED);
-    fields.allowOnly("", known, NEUTRAL);
+    int n = fields.integer("n", 1, 16, 1);
+    Map<String, Set<String>> neutral = new HashMap<>(NEUTRAL);
+    neutral.put("best_of", Set.of(Integer.toString(n))); // no more than are told
+    fields.allowOnly("", known, neutral);
     String named = fields.text("model");
     String model = named == null ? server.model() : named;
     LoraAdapter adapter = adapters.get(model);
     if (adapter == null && !model.equals(server.model())) {
       List<String> names = new ArrayList<>(List.of(server.model()));
       names.addAll(adapters.keySet());
-      throw new ApiException(
-          404,
-          "invalid_request_error",
-          "The model '"
-              + model
-              + "' does not exist; this server has '"
-              + String.join("', '", names)
-              + "'",
-          "model",
-          "model_not_found");
+      throw ApiException.unknownModel(model, names);
     }
     boolean stream = fields.flag("stream");
     JsonNode streaming = fields.get("stream_options");
@@ -158,7 +159,7 @@ record CompletionRequest(
             .maxTokens(maxTokens)
             .temperature(greedy ? 0 : temperature)
             .topP(greedy ? 1 : topP)
-            .topK(fields.integer("top_k", 0, Integer.MAX_VALUE, 0))
+            .topK(Math.max(0, fields.integer("top_k", -1, Integer.MAX_VALUE, 0))) // -1 as in vLLM
             .minP(fields.number("min_p", 0, 0.99f, 0))
             .repetitionPenalty(fields.number("repetition_penalty", 0.01f, 100, 1))
             .frequencyPenalty(fields.number("frequency_penalty", -2, 2, 0))
@@ -177,7 +178,7 @@ record CompletionRequest(
         model,
         chat,
         chat ? List.of(Prompt.chat(messages(fields))) : prompts(fields, gemma),
-        fields.integer("n", 1, 16, 1),
+        n,
         stream,
         streaming != null && Fields.of("stream_options", streaming).flag("include_usage"),
         logprobs,
@@ -277,7 +278,7 @@ record CompletionRequest(
     for (JsonNode message : json) {
       String at = "messages[" + messages.size() + "]";
       // Clients send answers back as they came, with what was empty in them.
-      Map<String, String> empty = Map.of("tool_calls", "[]");
+      Map<String, Set<String>> empty = Map.of("tool_calls", Set.of("[]"));
       Fields.of(at, message).allowOnly(at + ".", OF_MESSAGE, empty);
       Role role =
           switch (message.path("role").asText()) {

@@ -211,6 +211,9 @@ final class OpenAiServer implements AutoCloseable {
     if (known) {
       exchange.getResponseHeaders().set("Allow", String.join(", ", allowed));
     }
+    if (!known && path.startsWith(MODEL)) {
+      throw ApiException.unknownModel(path.substring(MODEL.length()), models().toList());
+    }
     String message = "Unknown request: " + method + " " + path;
     throw new ApiException(known ? 405 : 404, "invalid_request_error", message, null, null);
   }
@@ -281,7 +284,7 @@ final class OpenAiServer implements AutoCloseable {
   private JsonNode body(HttpExchange exchange) throws IOException {
     String type = String.valueOf(exchange.getRequestHeaders().getFirst("Content-Type"));
     // Another site's page can post text, but not JSON, without asking first.
-    if (!type.split(";")[0].strip().equalsIgnoreCase("application/json")) {
+    if (!type.split(";", 2)[0].strip().equalsIgnoreCase("application/json")) {
       throw new ApiException(
           415, "invalid_request_error", "expected Content-Type application/json", null, null);
     }

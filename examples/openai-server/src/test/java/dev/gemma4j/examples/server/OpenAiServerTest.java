@@ -388,6 +388,10 @@ class OpenAiServerTest {
         "{'prompt': 'x', 'logit_bias': 'x'} | logit_bias",
         "{'prompt': 'x', 'seed': 1.5} | seed",
         "{'prompt': 'x', 'best_of': 2} | best_of",
+        "{'prompt': 'x', 'n': 2, 'best_of': 3} | best_of",
+        "{'prompt': 'x', 'tool_choice': 'required'} | tool_choice",
+        "{'prompt': 'x', 'reasoning_effort': 'low'} | reasoning_effort",
+        "{'prompt': 'x', 'top_k': -2} | top_k",
         "{'prompt': 'x', 'tools': [{}]} | tools",
         "{'prompt': 'x', 'response_format': 'text'} | response_format",
         "{'prompt': 'x', 'stream': true, 'stream_options': [true]} | stream_options",
@@ -415,7 +419,13 @@ class OpenAiServerTest {
       value = {
         "'tools': []",
         "'tool_choice': 'none'",
+        "'tool_choice': 'auto'",
         "'parallel_tool_calls': false",
+        "'parallel_tool_calls': true",
+        "'reasoning_effort': 'none'",
+        "'prompt_cache_retention': '24h'",
+        "'n': 2, 'best_of': 2",
+        "'top_k': -1",
         "'modalities': ['text']",
         "'echo': false",
         "'best_of': 1",
@@ -497,11 +507,19 @@ class OpenAiServerTest {
     assertThat(send(server, "/v1/completions", "{'model': 'gpt', 'prompt': 'x'}").statusCode())
         .isEqualTo(404);
     assertThat(send(server, "/v2", null).statusCode()).isEqualTo(404);
-    HttpRequest text =
-        HttpRequest.newBuilder(request(server, "/v1/completions", null).uri())
-            .POST(HttpRequest.BodyPublishers.ofString("{}"))
-            .build();
-    assertThat(CLIENT.send(text, HttpResponse.BodyHandlers.ofString()).statusCode()).isEqualTo(415);
+    HttpResponse<String> model = send(server, "/v1/models/gpt", null);
+    assertThat(model.statusCode()).isEqualTo(404);
+    assertThat(model.body()).contains("model_not_found", "\"param\":\"model\"");
+    for (String type : List.of("text/plain", ";", "; charset=utf-8")) {
+      HttpRequest text =
+          HttpRequest.newBuilder(request(server, "/v1/completions", null).uri())
+              .header("Content-Type", type)
+              .POST(HttpRequest.BodyPublishers.ofString("{}"))
+              .build();
+      assertThat(CLIENT.send(text, HttpResponse.BodyHandlers.ofString()).statusCode())
+          .as(type)
+          .isEqualTo(415);
+    }
   }
 
   @Test
