@@ -148,8 +148,9 @@ final class OpenAiServer implements AutoCloseable {
       String id = exchange.getResponseHeaders().getFirst("X-Request-Id");
       log.error("{} {} {}", id, exchange.getRequestMethod(), exchange.getRequestURI(), e);
     }
-    // A file of the weights has become shorter, say: no pass will follow.
-    unreadable |= e instanceof UncheckedIOException || e instanceof InternalError;
+    if (e instanceof UncheckedIOException || e instanceof InternalError) {
+      unreadable = true; // a file of the weights has become shorter, say: no pass will follow
+    }
     return answer;
   }
 
