@@ -8,6 +8,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -35,11 +36,14 @@ final class Automaton implements Constraint {
    *
    * @param rules by the names that references use
    * @throws IllegalArgumentException when it allows no text at all, or is too large
+   * @throws CancellationException when the thread is interrupted, which stays so
    */
   Automaton(Expression expression, Map<String, Expression> rules) {
     Place first;
     try {
       first = place(List.of(new Frame(Network.build(expression, rules), null)));
+    } catch (CancellationException e) { // an IllegalStateException too
+      throw e;
     } catch (IllegalStateException e) {
       throw new IllegalArgumentException(e.getMessage(), e); // before any text is read
     }

@@ -14,6 +14,9 @@ record CodePoints(List<Range> ranges) {
   record Range(int low, int high) {}
 
   static CodePoints of(int low, int high) {
+    if (high < Character.MIN_SURROGATE || low > Character.MAX_SURROGATE) {
+      return new CodePoints(List.of(new Range(low, high)));
+    }
     // Surrogates fall out, as they are not in the complement either.
     return normalized(List.of(new Range(low, high))).complement().complement();
   }

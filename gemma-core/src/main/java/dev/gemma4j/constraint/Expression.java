@@ -30,6 +30,9 @@ sealed interface Expression {
   /** At least {@code min} times, at most {@code max} times or {@link #UNLIMITED}. */
   record Repeat(Expression part, int min, int max) implements Expression {}
 
+  /** Its texts as they stand between the quotes of a JSON string; it holds no references. */
+  record InString(Expression content) implements Expression {}
+
   /** What the rule of this name says. */
   record Reference(String rule) implements Expression {}
 

@@ -2,6 +2,7 @@ package dev.gemma4j.constraint;
 
 import java.util.Map;
 import java.util.TreeSet;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -63,6 +64,11 @@ final class Formats {
           "email",
           EMAIL);
 
+  private static final Map<String, Expression> EXPRESSIONS =
+      PATTERNS.entrySet().stream()
+          .collect(
+              Collectors.toMap(Map.Entry::getKey, e -> RegexParser.parse(e.getValue(), false)));
+
   private Formats() {}
 
   /** Up to eight groups, of which :: leaves out one or more. */
@@ -84,8 +90,7 @@ final class Formats {
 
   /** Null when it is not among {@link #names}. */
   static @Nullable Expression of(String format) {
-    String pattern = PATTERNS.get(format);
-    return pattern == null ? null : RegexParser.parse(pattern, false);
+    return EXPRESSIONS.get(format);
   }
 
   static TreeSet<String> names() {

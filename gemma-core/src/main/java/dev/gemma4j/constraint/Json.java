@@ -34,7 +34,7 @@ final class Json {
           .build();
 
   /** What a JSON string cannot hold but escaped. */
-  private static final CodePoints ESCAPED =
+  static final CodePoints ESCAPED =
       CodePoints.of(0, 0x1f).or(CodePoints.of('"')).or(CodePoints.of('\\'));
 
   private Json() {}
@@ -108,7 +108,8 @@ final class Json {
     };
   }
 
-  private static String escape(String text) {
+  /** A text as it stands between the quotes of a string. */
+  static String escape(String text) {
     StringBuilder out = new StringBuilder();
     text.codePoints().forEach(c -> out.append(escape(c)));
     return out.toString();
@@ -124,30 +125,6 @@ final class Json {
       case '\b' -> "\\b";
       case '\f' -> "\\f";
       default -> c < 0x20 ? String.format("\\u%04x", c) : Character.toString(c);
-    };
-  }
-
-  /** How JSON strings spell the texts of an expression, without their quotes. */
-  static Expression inString(Expression expression) {
-    return switch (expression) {
-      case Expression.Literal literal -> new Expression.Literal(escape(literal.text()));
-      case Expression.OneOf oneOf -> {
-        List<Expression> options = new ArrayList<>();
-        options.add(new Expression.OneOf(oneOf.set().minus(ESCAPED)));
-        for (CodePoints.Range range : oneOf.set().and(ESCAPED).ranges()) {
-          for (int c = range.low(); c <= range.high(); c++) {
-            options.add(new Expression.Literal(escape(c)));
-          }
-        }
-        yield new Expression.Choice(options);
-      }
-      case Expression.Sequence sequence ->
-          new Expression.Sequence(sequence.parts().stream().map(Json::inString).toList());
-      case Expression.Choice choice ->
-          new Expression.Choice(choice.options().stream().map(Json::inString).toList());
-      case Expression.Repeat repeat ->
-          new Expression.Repeat(inString(repeat.part()), repeat.min(), repeat.max());
-      case Expression.Reference reference -> reference;
     };
   }
 }

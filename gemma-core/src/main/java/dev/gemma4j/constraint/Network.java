@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
 
 /** Builds the network of nodes that reads the UTF-8 of a grammar's texts. */
 final class Network {
@@ -19,6 +20,7 @@ final class Network {
   private final Map<String, Node> starts = new HashMap<>();
   private final List<String> unbuilt = new ArrayList<>();
   private final List<Node> nodes = new ArrayList<>();
+  private boolean inString; // whether what is built stands between a JSON string's quotes
 
   private Network(Map<String, Expression> rules) {
     this.rules = rules;
@@ -29,6 +31,7 @@ final class Network {
    *
    * @param rules by the names that references use
    * @throws IllegalArgumentException when it allows no text at all, or is too large
+   * @throws CancellationException when the thread is interrupted, which stays so
    */
   static Node build(Expression start, Map<String, Expression> rules) {
     Network network = new Network(rules);
@@ -63,6 +66,7 @@ final class Network {
     }
     ArrayDeque<Node> open = new ArrayDeque<>(nodes);
     while (!open.isEmpty()) {
+      checkInterrupt();
       Node node = open.pop();
       if (!node.isProductive && node.leadsToEnd()) {
         node.isProductive = true;
@@ -75,7 +79,15 @@ final class Network {
     before.computeIfAbsent(target, unknown -> new ArrayList<>(1)).add(node);
   }
 
+  /** Compiling may take seconds, which an interrupt ends; it stays set. */
+  static void checkInterrupt() {
+    if (Thread.currentThread().isInterrupted()) {
+      throw new CancellationException("interrupted while a constraint was compiled");
+    }
+  }
+
   private Node node() {
+    checkInterrupt();
     if (nodes.size() == MAX_NODES) {
       throw new IllegalArgumentException(
           "the constraint needs more than " + MAX_NODES + " states; expected a smaller one");
@@ -99,11 +111,14 @@ final class Network {
 
   private void build(Node from, Node to, Expression expression) {
     switch (expression) {
-      case Expression.Literal literal -> literal(from, to, literal.text());
-      case Expression.OneOf oneOf -> {
-        for (Range range : oneOf.set().ranges()) {
-          characters(from, to, range.low(), range.high());
-        }
+      case Expression.Literal literal ->
+          literal(from, to, inString ? Json.escape(literal.text()) : literal.text());
+      case Expression.OneOf oneOf -> oneOf(from, to, oneOf.set());
+      case Expression.InString spelt -> {
+        boolean outer = inString;
+        inString = true;
+        build(from, to, spelt.content());
+        inString = outer;
       }
       case Expression.Sequence sequence -> {
         Node at = from;
@@ -173,6 +188,20 @@ final class Network {
       }
     }
     at.empties.add(to);
+  }
+
+  private void oneOf(Node from, Node to, CodePoints set) {
+    CodePoints plain = inString ? set.minus(Json.ESCAPED) : set;
+    for (Range range : plain.ranges()) {
+      characters(from, to, range.low(), range.high());
+    }
+    if (inString) {
+      for (Range range : set.and(Json.ESCAPED).ranges()) {
+        for (int c = range.low(); c <= range.high(); c++) {
+          literal(from, to, Json.escape(Character.toString(c)));
+        }
+      }
+    }
   }
 
   private void literal(Node from, Node to, String text) {

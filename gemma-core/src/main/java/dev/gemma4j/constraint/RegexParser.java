@@ -9,7 +9,8 @@ final class RegexParser {
   static final int MAX_COUNT = 1000;
 
   /** As in java.util.regex. */
-  private static final CodePoints LINE_ENDS = CodePoints.in("\n\r\u0085\u2028\u2029");
+  private static final Expression DOT =
+      new Expression.OneOf(CodePoints.in("\n\r\u0085\u2028\u2029").complement());
 
   private static final CodePoints DIGITS = CodePoints.of('0', '9');
   private static final CodePoints WORD =
@@ -104,6 +105,7 @@ final class RegexParser {
   }
 
   private Expression atom() {
+    Network.checkInterrupt();
     int start = at;
     int c = next();
     return switch (c) {
@@ -125,7 +127,7 @@ final class RegexParser {
         yield group;
       }
       case '[' -> new Expression.OneOf(characterClass(start));
-      case '.' -> new Expression.OneOf(LINE_ENDS.complement());
+      case '.' -> DOT;
       case '\\' -> new Expression.OneOf(escape(start, false));
       case '*', '+', '?', '{' ->
           throw refused("nothing to repeat before " + Character.toString(c), start);

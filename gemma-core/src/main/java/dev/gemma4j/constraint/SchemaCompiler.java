@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Map.Entry;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 
 /** Turns the JSON schemas that {@link Constraints#jsonSchema} documents into a grammar. */
 final class SchemaCompiler {
@@ -33,7 +34,8 @@ final class SchemaCompiler {
   private static final Expression INTEGER = RegexParser.parse("0|-?[1-9][0-9]{0,17}", false);
   private static final Expression NUMBER =
       RegexParser.parse("-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?", false);
-  private static final Expression CHARACTER = Json.inString(new Expression.OneOf(CodePoints.ALL));
+  private static final Expression CHARACTER =
+      new Expression.InString(new Expression.OneOf(CodePoints.ALL));
   private static final Expression QUOTE = new Expression.Literal("\"");
   private static final Expression STRING =
       Expression.sequence(QUOTE, Expression.any(CHARACTER), QUOTE);
@@ -62,6 +64,7 @@ final class SchemaCompiler {
    * The machine of a schema.
    *
    * @throws IllegalArgumentException that names the place and the keyword
+   * @throws CancellationException when the thread is interrupted, which stays so
    */
   static Automaton compile(String schema) {
     Object root = Json.parse(schema);
@@ -69,6 +72,7 @@ final class SchemaCompiler {
     Expression start = compiler.rule("#", root);
     // A loop, as references may make chains of any length.
     while (!compiler.unread.isEmpty()) {
+      Network.checkInterrupt();
       Entry<String, Object> next = compiler.unread.remove();
       compiler.rules.put(next.getKey(), compiler.expression(next.getKey(), next.getValue()));
     }
@@ -221,7 +225,8 @@ final class SchemaCompiler {
         throw Schemas.refused(at, "pattern beside minLength or maxLength is not supported");
       }
       try {
-        content = Json.inString(RegexParser.parse(Schemas.text(at, schema, "pattern"), true));
+        content =
+            new Expression.InString(RegexParser.parse(Schemas.text(at, schema, "pattern"), true));
       } catch (IllegalArgumentException e) {
         throw Schemas.refused(at + "/pattern", String.valueOf(e.getMessage()));
       }

@@ -260,6 +260,7 @@ final class Schemas {
   }
 
   private void count(String at, int more) {
+    Network.checkInterrupt();
     compared += more;
     if (compared > MAX_COMPARED) {
       throw refused(at, "oneOf has too much to compare; use anyOf");

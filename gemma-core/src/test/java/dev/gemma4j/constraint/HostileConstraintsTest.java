@@ -1,14 +1,17 @@
 package dev.gemma4j.constraint;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.fail;
 
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CancellationException;
 import java.util.function.IntFunction;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -33,6 +36,7 @@ class HostileConstraintsTest {
         "{'type':'string','pattern':'((((a?){1000}){1000}){1000}){1000}'}",
         "{'type':'string','pattern':'" + "(".repeat(100) + "a" + "){1000}".repeat(100) + "'}",
         "{'type':'string','pattern':'" + "[ab]*a[ab]{999}|".repeat(30) + "'}",
+        "{'type':'string','pattern':'" + ".".repeat(500_000) + "'}", // 60 states each
         "{'items':".repeat(100_000),
         "{'anyOf':[".repeat(49) + "{}" + "]}".repeat(49),
         "{'enum':[" + join(6000, i -> "'v" + i + "'") + "]}",
@@ -121,6 +125,24 @@ class HostileConstraintsTest {
         }
         state = next.get(random.nextInt(next.size()));
       }
+    }
+  }
+
+  static List<ThrowingCallable> compilations() {
+    return List.of(
+        () -> Constraints.regex("a".repeat(1000)),
+        () -> Constraints.choice("yes", "no"),
+        () -> Constraints.jsonSchema("{\"type\":\"null\"}"));
+  }
+
+  @ParameterizedTest
+  @MethodSource("compilations")
+  void anInterruptEndsACompilation(ThrowingCallable compilation) {
+    Thread.currentThread().interrupt();
+    try {
+      assertThatThrownBy(compilation).isInstanceOf(CancellationException.class);
+    } finally {
+      assertThat(Thread.interrupted()).isTrue();
     }
   }
 

@@ -65,14 +65,32 @@ final class Conversion {
     return String.join("\n", texts);
   }
 
-  /** A model's defaults, with a name for the model. */
+  /**
+   * A model's defaults, with a name for the model.
+   *
+   * @throws RuntimeException when no request could be answered with them, as {@link #exception}
+   *     calls it
+   */
   static GemmaChatRequestParameters defaults(ChatRequestParameters parameters) {
-    return GemmaChatRequestParameters.builder().modelName("gemma").overrideWith(parameters).build();
+    GemmaChatRequestParameters defaults =
+        GemmaChatRequestParameters.builder().modelName("gemma").overrideWith(parameters).build();
+    try {
+      options(defaults, defaults, null);
+    } catch (RuntimeException e) {
+      throw exception(e);
+    }
+    return defaults;
   }
 
   static GenerationOptions options(
       ChatRequest request, GemmaChatRequestParameters defaults, @Nullable LoraAdapter adapter) {
-    GemmaChatRequestParameters all = defaults.overrideWith(request.parameters());
+    return options(defaults.overrideWith(request.parameters()), defaults, adapter);
+  }
+
+  private static GenerationOptions options(
+      GemmaChatRequestParameters all,
+      GemmaChatRequestParameters defaults,
+      @Nullable LoraAdapter adapter) {
     if (!all.modelName().equals(defaults.modelName())) {
       throw new UnsupportedFeatureException(
           "modelName: the model is " + defaults.modelName() + ", not " + all.modelName());
@@ -112,7 +130,8 @@ final class Conversion {
     }
     try {
       return Constraints.jsonSchema(
-          JSON.writeValueAsString(JsonSchemaElementUtils.toMap(schema.rootElement())));
+          JSON.writeValueAsString(
+              ReadableSchema.of(JsonSchemaElementUtils.toMap(schema.rootElement()))));
     } catch (JsonProcessingException e) {
       throw new IllegalStateException(e); // maps and strings can be written
     }

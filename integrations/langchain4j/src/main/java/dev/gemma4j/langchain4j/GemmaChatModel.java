@@ -41,6 +41,8 @@ public final class GemmaChatModel implements ChatModel {
    * @param defaults for what a request does not say; their model name is what this model goes by,
    *     "gemma" unless set
    * @param listeners hear of each request, response and error
+   * @throws dev.langchain4j.exception.LangChain4jException when Gemma cannot do what the defaults
+   *     say
    */
   public GemmaChatModel(
       Gemma gemma, ChatRequestParameters defaults, List<ChatModelListener> listeners) {

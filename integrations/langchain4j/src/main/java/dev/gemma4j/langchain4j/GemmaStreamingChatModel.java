@@ -41,6 +41,8 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
    * @param defaults for what a request does not say; their model name is what this model goes by,
    *     "gemma" unless set
    * @param listeners hear of each request, response and error
+   * @throws dev.langchain4j.exception.LangChain4jException when Gemma cannot do what the defaults
+   *     say
    */
   public GemmaStreamingChatModel(
       Gemma gemma, ChatRequestParameters defaults, List<ChatModelListener> listeners) {
@@ -85,7 +87,8 @@ public final class GemmaStreamingChatModel implements StreamingChatModel {
         }
       }
       if (!handle.isCancelled()) {
-        handler.onCompleteResponse(Conversion.response(stream.result(), defaults));
+        InternalStreamingChatResponseHandlerUtils.onCompleteResponse(
+            handler, Conversion.response(stream.result(), defaults));
       }
     } catch (RuntimeException e) {
       handler.onError(Conversion.exception(e));

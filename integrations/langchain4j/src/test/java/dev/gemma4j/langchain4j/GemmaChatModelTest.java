@@ -34,8 +34,12 @@ import dev.langchain4j.model.output.FinishReason;
 import dev.langchain4j.service.AiServices;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.LocalDate;
+import java.time.LocalDateTime;
+import java.time.LocalTime;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
@@ -204,6 +208,71 @@ class GemmaChatModelTest {
     assertThat(person.name()).isNotNull();
   }
 
+  record Whole(int number) {}
+
+  record Day(LocalDate day) {}
+
+  record Hour(LocalTime hour) {}
+
+  record Moment(LocalDateTime moment) {}
+
+  interface Reader {
+    Whole whole(String question);
+
+    Day day(String question);
+
+    Hour hour(String question);
+
+    Moment moment(String question);
+  }
+
+  @Test
+  void whatJavaCannotReadIsNotWritten() {
+    for (long seed = 0; seed < 4; seed++) {
+      ChatRequestParameters random =
+          GemmaChatRequestParameters.builder().seed(seed).maxOutputTokens(300).build();
+      Reader reader = AiServices.create(Reader.class, new GemmaChatModel(gemma, random, List.of()));
+      assertThat(reader.whole("How many?")).isNotNull();
+      assertThat(reader.day("When?")).isNotNull();
+      assertThat(reader.hour("When?")).isNotNull();
+      assertThat(reader.moment("When?")).isNotNull();
+    }
+  }
+
+  @Test
+  void aSchemaKeepsTheBoundsThatItHas() {
+    Map<String, Object> positive = Map.of("type", "integer", "minimum", 1);
+    Map<String, Object> schema =
+        Map.of(
+            "type",
+            "object",
+            "properties",
+            Map.of("type", positive),
+            "additionalProperties",
+            false);
+    assertThat(ReadableSchema.of(schema)).isEqualTo(schema);
+    assertThat(ReadableSchema.of(Map.of("anyOf", List.of(Map.of("type", "integer")))))
+        .isEqualTo(
+            Map.of(
+                "anyOf",
+                List.of(
+                    Map.of(
+                        "type", "integer",
+                        "minimum", Integer.MIN_VALUE,
+                        "maximum", Integer.MAX_VALUE))));
+  }
+
+  @Test
+  void defaultsThatAreNoneAreRefusedAtOnce() {
+    ChatRequestParameters cold = ChatRequestParameters.builder().temperature(-1.0).build();
+    assertThatThrownBy(() -> new GemmaChatModel(gemma, cold, List.of()))
+        .isInstanceOf(InvalidRequestException.class)
+        .hasMessageContaining("temperature");
+    assertThatThrownBy(() -> new GemmaStreamingChatModel(gemma, cold, List.of()))
+        .isInstanceOf(InvalidRequestException.class)
+        .hasMessageContaining("temperature");
+  }
+
   @Test
   void whatGemmaCannotDoIsRefused() {
     assertThatThrownBy(
@@ -305,6 +374,27 @@ class GemmaChatModelTest {
             });
     assertThat(end.await(30, TimeUnit.SECONDS)).isTrue();
     assertThat(heard).hasSize(2).last().isSameAs(error);
+  }
+
+  @Test
+  void anExceptionOfTheHandlerComesBackAsItIs() {
+    RuntimeException own = new IllegalArgumentException("a bad row");
+    CompletableFuture<Throwable> heard = new CompletableFuture<>();
+    new GemmaStreamingChatModel(gemma, GREEDY, List.of())
+        .chat(
+            "Who are you?",
+            new StreamingChatResponseHandler() {
+              @Override
+              public void onCompleteResponse(ChatResponse response) {
+                throw own;
+              }
+
+              @Override
+              public void onError(Throwable e) {
+                heard.complete(e);
+              }
+            });
+    assertThat(heard.join()).isSameAs(own);
   }
 
   @Test

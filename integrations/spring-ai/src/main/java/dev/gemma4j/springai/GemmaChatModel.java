@@ -14,6 +14,7 @@ import io.micrometer.observation.ObservationRegistry;
 import io.micrometer.observation.contextpropagation.ObservationThreadLocalAccessor;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.springframework.ai.chat.messages.AssistantMessage;
@@ -60,9 +61,12 @@ public final class GemmaChatModel implements ChatModel {
    * @param gemma stays the caller's to close
    * @param defaults for what a prompt's options do not say; their model is the name that this one
    *     goes by, "gemma" unless set
+   * @throws IllegalArgumentException when the defaults have a value that is none
+   * @throws UnsupportedOperationException when they have tools
    */
   public GemmaChatModel(Gemma gemma, ChatOptions defaults) {
     this(gemma, named(defaults), null, ObservationRegistry.NOOP, null);
+    options(this.defaults); // checks them: else each call would be refused
   }
 
   private GemmaChatModel(
@@ -240,6 +244,13 @@ public final class GemmaChatModel implements ChatModel {
     }
   }
 
+  private static String[] stop(List<String> strings) {
+    if (strings.stream().anyMatch(Objects::isNull)) {
+      throw new IllegalArgumentException("a stop string must not be null");
+    }
+    return strings.toArray(String[]::new);
+  }
+
   private GenerationOptions options(GemmaChatOptions options) {
     GenerationOptions.Builder builder = GenerationOptions.builder();
     if (adapter != null) {
@@ -253,9 +264,11 @@ public final class GemmaChatModel implements ChatModel {
     ifSaid(options.getRepetitionPenalty(), value -> builder.repetitionPenalty(value.floatValue()));
     ifSaid(options.getFrequencyPenalty(), value -> builder.frequencyPenalty(value.floatValue()));
     ifSaid(options.getPresencePenalty(), value -> builder.presencePenalty(value.floatValue()));
-    ifSaid(options.getStopSequences(), value -> builder.stop(value.toArray(String[]::new)));
+    ifSaid(options.getStopSequences(), value -> builder.stop(stop(value)));
     ifSaid(options.getSeed(), builder::seed);
-    ifSaid(options.getOutputSchema(), value -> builder.constraint(Constraints.jsonSchema(value)));
+    ifSaid(
+        options.getOutputSchema(),
+        value -> builder.constraint(Constraints.jsonSchema(ReadableSchema.of(value))));
     return builder.build();
   }
 }

@@ -61,8 +61,10 @@ public final class GemmaChatOptions extends DefaultChatOptions
 
   /**
    * A JSON schema that the answer follows, as {@link dev.gemma4j.constraint.Constraints#jsonSchema}
-   * understands it. A {@code ChatClient} that asks for an object sets it in the very options that
-   * the call was given, so give each call options of its own.
+   * understands it, but narrowed to what Java reads: integers without bounds fit an int, date-times
+   * are in UTC, times have no offset, durations no years, months and weeks, and a {@code uri} is
+   * one of http or https. A {@code ChatClient} that asks for an object sets it in the very options
+   * that the call was given, so give each call options of its own.
    */
   @Override
   public @Nullable String getOutputSchema() {

@@ -64,6 +64,18 @@ record GemmaProperties(
     @Nullable Double presencePenalty,
     @Nullable Long seed,
     @Nullable List<String> stop) {
+  GemmaProperties {
+    refuseBlank("gemma.model", model);
+    refuseBlank("gemma.adapter", adapter);
+    refuseBlank("gemma.merged-adapter", mergedAdapter);
+  }
+
+  private static void refuseBlank(String property, @Nullable String path) {
+    if (path != null && path.isBlank()) {
+      throw new IllegalArgumentException(property + " is blank, expected a path");
+    }
+  }
+
   LoadOptions loadOptions() {
     LoadOptions options = LoadOptions.defaults();
     options = with(options, weights, LoadOptions::withWeights);

@@ -141,6 +141,24 @@ class GemmaAutoConfigurationTest {
   }
 
   @Test
+  void aPathThatIsBlankIsNamed() {
+    for (String property : List.of("gemma.model", "gemma.adapter", "gemma.merged-adapter")) {
+      runner
+          .withPropertyValues(property + "=")
+          .run(
+              context ->
+                  assertThat(context).getFailure().hasStackTraceContaining(property + " is blank"));
+    }
+  }
+
+  @Test
+  void aWrongDefaultIsNoModel() {
+    runner
+        .withPropertyValues("gemma.temperature=-1")
+        .run(context -> assertThat(context).getFailure().hasStackTraceContaining("temperature"));
+  }
+
+  @Test
   void itGivesWayToAnotherProvider() {
     runner
         .withPropertyValues("spring.ai.model.chat=openai")

@@ -15,7 +15,14 @@ import io.micrometer.observation.Observation;
 import io.micrometer.observation.ObservationHandler;
 import io.micrometer.observation.ObservationRegistry;
 import java.io.IOException;
+import java.net.URI;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDateTime;
+import java.time.LocalTime;
+import java.time.OffsetDateTime;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
@@ -175,6 +182,55 @@ class GemmaChatModelTest {
     assertThat(client.prompt("Who?").options(GREEDY.copy()).call().content())
         .as("the next call of the same client")
         .isEqualTo(model.call(new Prompt("Who?", GREEDY)).getResult().getOutput().getText());
+  }
+
+  record Whole(int whole, Integer boxed) {}
+
+  record Local(LocalDateTime both, LocalTime time) {}
+
+  record Fixed(Instant instant, OffsetDateTime offset) {}
+
+  record Length(Duration length) {}
+
+  record Site(URI site) {}
+
+  @Test
+  void whatJavaCannotReadIsNotWritten() {
+    ChatClient client =
+        ChatClient.builder(new GemmaChatModel(demo, ChatOptions.builder().maxTokens(400).build()))
+            .defaultAdvisors(AdvisorParams.ENABLE_NATIVE_STRUCTURED_OUTPUT)
+            .build();
+    for (long seed = 0; seed < 4; seed++) {
+      for (Class<?> type :
+          List.of(Whole.class, Local.class, Fixed.class, Length.class, Site.class)) {
+        GemmaChatOptions random = GemmaChatOptions.builder().seed(seed).build();
+        assertThat((Object) client.prompt("When?").options(random).call().entity(type)).isNotNull();
+      }
+    }
+  }
+
+  @Test
+  void aSchemaKeepsTheBoundsThatItHas() {
+    String kept =
+        "{\"type\":\"object\",\"properties\":{\"format\":{\"type\":\"integer\",\"minimum\":1},"
+            + "\"day\":{\"type\":\"string\",\"format\":\"date\"}}}";
+    assertThat(ReadableSchema.of(kept)).isEqualTo(kept);
+    assertThat(ReadableSchema.of("{\"items\":{\"type\":[\"integer\",\"null\"]}}"))
+        .isEqualTo(
+            "{\"items\":{\"type\":[\"integer\",\"null\"],"
+                + "\"minimum\":-2147483648,\"maximum\":2147483647}}");
+  }
+
+  @Test
+  void defaultsThatAreNoneAreRefusedAtOnce() {
+    ChatOptions cold = ChatOptions.builder().temperature(-1.0).build();
+    assertThatThrownBy(() -> new GemmaChatModel(demo, cold))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("temperature");
+    ChatOptions hole = ChatOptions.builder().stopSequences(Arrays.asList("a", null)).build();
+    assertThatThrownBy(() -> new GemmaChatModel(demo, hole))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("stop string");
   }
 
   @Test

@@ -3,6 +3,7 @@ package dev.gemma4j.examples.server;
 import dev.gemma4j.ContextLengthException;
 import dev.gemma4j.KvMemoryException;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -43,7 +44,7 @@ final class ApiException extends RuntimeException {
    *
    * @param prompt the field that holds the request's text
    */
-  static ApiException of(RuntimeException e, String prompt) {
+  static ApiException of(Throwable e, String prompt) {
     String message = String.valueOf(e.getMessage());
     return switch (e) {
       case ApiException answer -> answer;
@@ -63,6 +64,24 @@ final class ApiException extends RuntimeException {
   /** The client may come back in a second. */
   static ApiException busy(int status, String type, String message, String code) {
     return new ApiException(status, type, message, null, code, 1);
+  }
+
+  /**
+   * A model that is not there.
+   *
+   * @param names of those that are
+   */
+  static ApiException unknownModel(String name, List<String> names) {
+    return new ApiException(
+        404,
+        "invalid_request_error",
+        "The model '"
+            + name
+            + "' does not exist; this server has '"
+            + String.join("', '", names)
+            + "'",
+        "model",
+        "model_not_found");
   }
 
   static ApiException badRequest(String message, @Nullable String param) {

@@ -7,7 +7,6 @@ import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
-import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.constraint.Constraints;
 import dev.gemma4j.sampling.LogitsProcessors;
 import java.util.ArrayList;
@@ -26,6 +25,7 @@ import org.jspecify.annotations.Nullable;
  * @param includeUsage whether a stream ends with its usage
  * @param logprobs how many alternatives of each token to tell; -1 for no probabilities
  * @param seed of the first choice; the others count on
+ * @param schema what the texts must be valid for; null for anything
  */
 record CompletionRequest(
     String model,
@@ -36,6 +36,7 @@ record CompletionRequest(
     boolean includeUsage,
     int logprobs,
     @Nullable Long seed,
+    @Nullable String schema,
     GenerationOptions.Builder builder) {
   private static final Set<String> COMMON =
       Set.of(
@@ -61,23 +62,48 @@ record CompletionRequest(
 
   /** What changes nothing here. */
   private static final Set<String> IGNORED =
-      Set.of("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key");
+      Set.of(
+          "user",
+          "metadata",
+          "store",
+          "service_tier",
+          "safety_identifier",
+          "prompt_cache_key",
+          "prompt_cache_retention");
 
   /** Values of what is not understood that ask for what is done anyway. */
-  private static final Map<String, String> NEUTRAL =
+  private static final Map<String, Set<String>> NEUTRAL =
       Map.of(
-          "tools", "[]",
-          "tool_choice", "\"none\"",
-          "parallel_tool_calls", "false",
-          "modalities", "[\"text\"]",
-          "echo", "false",
-          "best_of", "1");
+          "tools", Set.of("[]"),
+          "tool_choice", Set.of("\"none\"", "\"auto\""),
+          "parallel_tool_calls", Set.of("false", "true"),
+          "reasoning_effort", Set.of("\"none\""),
+          "modalities", Set.of("[\"text\"]"),
+          "echo", Set.of("false"));
 
   private static final Set<String> OF_MESSAGE = Set.of("role", "content", "name", "annotations");
+
+  /** Of a schema: what is larger is a mistake or an attack, and takes seconds to compile. */
+  private static final int MAX_SCHEMA = 1 << 16;
 
   /** Choices of all prompts. */
   int choices() {
     return n * prompts.size();
+  }
+
+  /**
+   * Makes the choices follow the schema, if there is one. May take a second; an interrupt ends it.
+   *
+   * @throws ApiException when the schema is not understood
+   */
+  void compileSchema() {
+    if (schema != null) {
+      try {
+        builder.constraint(Constraints.jsonSchema(schema));
+      } catch (IllegalArgumentException e) {
+        throw ApiException.badRequest("Invalid schema: " + e.getMessage(), "response_format");
+      }
+    }
   }
 
   /** The options of one choice, counted over all prompts. One thread at a time asks. */
@@ -86,7 +112,7 @@ record CompletionRequest(
   }
 
   /**
-   * Checks and reads a request.
+   * Checks and reads a request; its schema is still to be compiled.
    *
    * @throws ApiException that names the field, what it should be and what it is
    */
@@ -100,23 +126,17 @@ record CompletionRequest(
     Set<String> known = new HashSet<>(COMMON);
     known.addAll(chat ? OF_CHAT : Set.of("prompt"));
     known.addAll(IGNORED);
-    fields.allowOnly("", known, NEUTRAL);
+    int n = fields.integer("n", 1, 16, 1);
+    Map<String, Set<String>> neutral = new HashMap<>(NEUTRAL);
+    neutral.put("best_of", Set.of(Integer.toString(n))); // no more than are told
+    fields.allowOnly("", known, neutral);
     String named = fields.text("model");
     String model = named == null ? server.model() : named;
     LoraAdapter adapter = adapters.get(model);
     if (adapter == null && !model.equals(server.model())) {
       List<String> names = new ArrayList<>(List.of(server.model()));
       names.addAll(adapters.keySet());
-      throw new ApiException(
-          404,
-          "invalid_request_error",
-          "The model '"
-              + model
-              + "' does not exist; this server has '"
-              + String.join("', '", names)
-              + "'",
-          "model",
-          "model_not_found");
+      throw ApiException.unknownModel(model, names);
     }
     boolean stream = fields.flag("stream");
     JsonNode streaming = fields.get("stream_options");
@@ -139,7 +159,7 @@ record CompletionRequest(
             .maxTokens(maxTokens)
             .temperature(greedy ? 0 : temperature)
             .topP(greedy ? 1 : topP)
-            .topK(fields.integer("top_k", 0, Integer.MAX_VALUE, 0))
+            .topK(Math.max(0, fields.integer("top_k", -1, Integer.MAX_VALUE, 0))) // -1 as in vLLM
             .minP(fields.number("min_p", 0, 0.99f, 0))
             .repetitionPenalty(fields.number("repetition_penalty", 0.01f, 100, 1))
             .frequencyPenalty(fields.number("frequency_penalty", -2, 2, 0))
@@ -153,19 +173,17 @@ record CompletionRequest(
     if (bias != null) {
       builder.processor(LogitsProcessors.logitBias(bias(bias, gemma.tokenizer().vocabSize())));
     }
-    Constraint constraint = constraint(fields);
-    if (constraint != null) {
-      builder.constraint(constraint);
-    }
+    String schema = format(fields, builder);
     return new CompletionRequest(
         model,
         chat,
         chat ? List.of(Prompt.chat(messages(fields))) : prompts(fields, gemma),
-        fields.integer("n", 1, 16, 1),
+        n,
         stream,
         streaming != null && Fields.of("stream_options", streaming).flag("include_usage"),
         logprobs,
         fields.longInteger("seed"),
+        schema,
         builder);
   }
 
@@ -195,7 +213,8 @@ record CompletionRequest(
     return bias;
   }
 
-  private static @Nullable Constraint constraint(Fields fields) {
+  /** The schema that the response format has, if it has one; what else it says is set. */
+  private static @Nullable String format(Fields fields, GenerationOptions.Builder builder) {
     JsonNode format = fields.get("response_format");
     if (format == null) {
       return null;
@@ -203,14 +222,21 @@ record CompletionRequest(
     String type = Fields.of("response_format", format).text("type");
     return switch (type == null ? "" : type) {
       case "text" -> null;
-      case "json_object" -> Constraints.jsonObject();
+      case "json_object" -> {
+        builder.constraint(Constraints.jsonObject());
+        yield null;
+      }
       case "json_schema" -> {
-        JsonNode schema = format.path("json_schema").path("schema");
-        try {
-          yield Constraints.jsonSchema(schema.toString());
-        } catch (IllegalArgumentException e) {
-          throw ApiException.badRequest("Invalid schema: " + e.getMessage(), "response_format");
+        String schema = format.path("json_schema").path("schema").toString();
+        if (schema.length() > MAX_SCHEMA) {
+          throw ApiException.badRequest(
+              "Invalid schema: found "
+                  + schema.length()
+                  + " characters, expected at most "
+                  + MAX_SCHEMA,
+              "response_format");
         }
+        yield schema;
       }
       default -> throw Fields.wrong("response_format", "text, json_object or json_schema", format);
     };
@@ -252,7 +278,7 @@ record CompletionRequest(
     for (JsonNode message : json) {
       String at = "messages[" + messages.size() + "]";
       // Clients send answers back as they came, with what was empty in them.
-      Map<String, String> empty = Map.of("tool_calls", "[]");
+      Map<String, Set<String>> empty = Map.of("tool_calls", Set.of("[]"));
       Fields.of(at, message).allowOnly(at + ".", OF_MESSAGE, empty);
       Role role =
           switch (message.path("role").asText()) {

@@ -63,11 +63,8 @@ final class EventStream {
     exchange.getResponseBody().close();
   }
 
-  /** Ends the answer with an error, which is thrown if it can still have a status. */
+  /** Ends an answer whose head is out with an error. */
   synchronized void fail(ApiException e) throws IOException {
-    if (exchange.getResponseCode() < 0) {
-      throw e;
-    }
     event(e.json());
     exchange.getResponseBody().close();
   }

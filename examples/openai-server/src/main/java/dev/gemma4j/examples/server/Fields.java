@@ -33,11 +33,13 @@ record Fields(JsonNode json) {
    * @param at what stands before a field's name in messages
    * @param neutral values, as JSON, with which another field is allowed
    */
-  void allowOnly(String at, Set<String> names, Map<String, String> neutral) {
+  void allowOnly(String at, Set<String> names, Map<String, Set<String>> neutral) {
     for (Map.Entry<String, JsonNode> field : json.properties()) {
       String name = field.getKey();
       JsonNode value = field.getValue();
-      if (!names.contains(name) && !value.isNull() && !value.toString().equals(neutral.get(name))) {
+      if (!names.contains(name)
+          && !value.isNull()
+          && !neutral.getOrDefault(name, Set.of()).contains(value.toString())) {
         throw ApiException.badRequest(
             "Unsupported request argument supplied: " + at + name, at + name);
       }

@@ -173,10 +173,7 @@ final class Main implements Callable<Integer> {
   public Integer call() throws IOException, InterruptedException {
     check();
     configure();
-    String key = System.getenv("GEMMA_API_KEY");
-    if (key != null && key.isBlank()) {
-      throw wrong("GEMMA_API_KEY", "an empty key", "a key, or none set");
-    }
+    String key = key(System.getenv("GEMMA_API_KEY"));
     Path path = model;
     String name = path == null ? "gemma-demo" : String.valueOf(path.getFileName());
     Map<String, Path> directories = directories(name);
@@ -220,6 +217,21 @@ final class Main implements Callable<Integer> {
             + "/");
     new CountDownLatch(1).await();
     return 0;
+  }
+
+  /** Without the space around it, which clients cannot send. */
+  @Nullable String key(@Nullable String given) {
+    if (given == null) {
+      return null;
+    }
+    String key = given.strip();
+    if (key.isEmpty()) {
+      throw wrong("GEMMA_API_KEY", "an empty key", "a key, or none set");
+    }
+    if (!key.matches("[!-~]+")) {
+      throw wrong("GEMMA_API_KEY", "a key that clients cannot send", "visible ASCII characters");
+    }
+    return key;
   }
 
   private static OpenAiServer start(

@@ -10,7 +10,6 @@ import dev.gemma4j.FinishReason;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
-import dev.gemma4j.KvMemoryException;
 import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Token;
@@ -78,6 +77,7 @@ final class OpenAiServer implements AutoCloseable {
   private final Counter generatedTokens = metrics.counter("gemma.tokens", "kind", "generated");
   private final long created = System.currentTimeMillis() / 1000;
   private volatile boolean draining;
+  private volatile boolean unreadable; // the model
 
   private OpenAiServer(Gemma gemma, Map<String, LoraAdapter> adapters, ServerOptions options)
       throws IOException {
@@ -111,22 +111,26 @@ final class OpenAiServer implements AutoCloseable {
     return http.getAddress().getPort();
   }
 
-  private void serve(HttpExchange exchange) {
+  /**
+   * Answers a request.
+   *
+   * @throws IOException when it cannot: the JDK's server then closes the connection, without the
+   *     end of an answer that has begun
+   */
+  private void serve(HttpExchange exchange) throws IOException {
     long start = System.nanoTime();
     String id = "req_" + UUID.randomUUID();
     exchange.getResponseHeaders().set("X-Request-Id", id);
-    try (exchange) {
+    try {
       try {
         route(exchange);
-      } catch (RuntimeException e) {
-        ApiException answer = ApiException.of(e, promptField(exchange));
-        if (answer.status == 500) {
-          log.error("{} {} {}", id, exchange.getRequestMethod(), exchange.getRequestURI(), e);
-        }
-        fail(exchange, answer);
+      } catch (RuntimeException | Error e) {
+        fail(exchange, told(exchange, e));
       }
+      exchange.close();
     } catch (IOException e) {
       log.debug("client gone", e);
+      throw e;
     } finally {
       int status = exchange.getResponseCode();
       Timer.builder("http.server.requests")
@@ -135,6 +139,19 @@ final class OpenAiServer implements AutoCloseable {
           .register(metrics)
           .record(System.nanoTime() - start, TimeUnit.NANOSECONDS);
     }
+  }
+
+  /** What the client hears of a failure; the log has more of one that is not the client's. */
+  private ApiException told(HttpExchange exchange, Throwable e) {
+    ApiException answer = ApiException.of(e, promptField(exchange));
+    if (answer.status == 500) {
+      String id = exchange.getResponseHeaders().getFirst("X-Request-Id");
+      log.error("{} {} {}", id, exchange.getRequestMethod(), exchange.getRequestURI(), e);
+    }
+    if (e instanceof UncheckedIOException || e instanceof InternalError) {
+      unreadable = true; // a file of the weights has become shorter, say: no pass will follow
+    }
+    return answer;
   }
 
   /** The path if it is known, lest each unknown one become a metric. */
@@ -163,8 +180,10 @@ final class OpenAiServer implements AutoCloseable {
     checkMethod(exchange, path);
     switch (path) {
       case "/" -> page(exchange);
-      case "/health" ->
-          sendJson(exchange, draining ? 503 : 200, Map.of("status", draining ? "draining" : "ok"));
+      case "/health" -> {
+        String status = unreadable ? "unreadable" : draining ? "draining" : "ok";
+        sendJson(exchange, status.equals("ok") ? 200 : 503, Map.of("status", status));
+      }
       case "/metrics" ->
           send(
               exchange,
@@ -192,6 +211,9 @@ final class OpenAiServer implements AutoCloseable {
     }
     if (known) {
       exchange.getResponseHeaders().set("Allow", String.join(", ", allowed));
+    }
+    if (!known && path.startsWith(MODEL)) {
+      throw ApiException.unknownModel(path.substring(MODEL.length()), models().toList());
     }
     String message = "Unknown request: " + method + " " + path;
     throw new ApiException(known ? 405 : 404, "invalid_request_error", message, null, null);
@@ -228,6 +250,9 @@ final class OpenAiServer implements AutoCloseable {
       }
       active.incrementAndGet();
       try {
+        if (request.schema() != null) {
+          task.apart(request::compileSchema);
+        }
         answer(exchange, request, task);
       } finally {
         active.decrementAndGet();
@@ -260,7 +285,7 @@ final class OpenAiServer implements AutoCloseable {
   private JsonNode body(HttpExchange exchange) throws IOException {
     String type = String.valueOf(exchange.getRequestHeaders().getFirst("Content-Type"));
     // Another site's page can post text, but not JSON, without asking first.
-    if (!type.split(";")[0].strip().equalsIgnoreCase("application/json")) {
+    if (!type.split(";", 2)[0].strip().equalsIgnoreCase("application/json")) {
       throw new ApiException(
           415, "invalid_request_error", "expected Content-Type application/json", null, null);
     }
@@ -333,10 +358,10 @@ final class OpenAiServer implements AutoCloseable {
                       }
                       return choice(index, request.n(), prompt, chosen, task, events, computed);
                     } catch (IOException e) {
-                      UncheckedIOException wrapped = new UncheckedIOException(e);
-                      task.cancel(wrapped);
-                      throw wrapped;
-                    } catch (RuntimeException e) {
+                      ClientGone gone = new ClientGone(e);
+                      task.cancel(gone);
+                      throw gone;
+                    } catch (RuntimeException | Error e) {
                       task.cancel(e);
                       throw e;
                     } finally {
@@ -349,10 +374,19 @@ final class OpenAiServer implements AutoCloseable {
     }
     try {
       task.check();
-    } catch (UncheckedIOException e) {
-      throw e.getCause();
+    } catch (ClientGone e) {
+      throw new IOException(e);
     }
     return choices.stream().map(Future::resultNow).toList();
+  }
+
+  /** What is written for a client goes nowhere. Not what the library throws for its files. */
+  private static final class ClientGone extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    ClientGone(IOException e) {
+      super(e);
+    }
   }
 
   /** False when the request is aborted; its interrupt then ends the choices under way. */
@@ -417,8 +451,11 @@ final class OpenAiServer implements AutoCloseable {
     try {
       List<Generation> results = generate(request, task, events);
       events.done(request.includeUsage() ? usage(request, results) : null);
-    } catch (ApiException | KvMemoryException e) { // the latter when a text outgrows it
-      events.fail(ApiException.of(e, promptField(exchange)));
+    } catch (RuntimeException | Error e) {
+      if (exchange.getResponseCode() < 0) {
+        throw e; // it still gets a status
+      }
+      events.fail(told(exchange, e));
     }
   }
 
@@ -436,15 +473,16 @@ final class OpenAiServer implements AutoCloseable {
   }
 
   private static void fail(HttpExchange exchange, ApiException e) throws IOException {
-    if (exchange.getResponseCode() < 0) { // else the head is out; the closed connection tells
-      if (e.retryAfter != null) {
-        exchange.getResponseHeaders().set("Retry-After", Integer.toString(e.retryAfter));
-      }
-      if (e.status == 504) { // OpenAI's clients would ask for the same again, and take as long
-        exchange.getResponseHeaders().set("X-Should-Retry", "false");
-      }
-      sendJson(exchange, e.status, e.json());
+    if (exchange.getResponseCode() >= 0) {
+      throw new IOException("an answer has begun, and cannot end", e);
     }
+    if (e.retryAfter != null) {
+      exchange.getResponseHeaders().set("Retry-After", Integer.toString(e.retryAfter));
+    }
+    if (e.status == 504) { // OpenAI's clients would ask for the same again, and take as long
+      exchange.getResponseHeaders().set("X-Should-Retry", "false");
+    }
+    sendJson(exchange, e.status, e.json());
   }
 
   private static void sendJson(HttpExchange exchange, int status, Object json) throws IOException {

@@ -6,39 +6,73 @@ import dev.gemma4j.Prompt;
 import dev.gemma4j.TokenStream;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A request, from its body to the end of its answer, made by the thread that serves it. The clock,
- * a stopping server, or one choice that fails may cancel all its choices.
+ * a stopping server, or one choice that fails may cancel all that it does.
  */
 final class Running {
   /** How long a cancelled request may take to tell its client so. */
   static final long GRACE_MILLIS = 2000;
 
   private final Thread thread = Thread.currentThread();
-  private final List<TokenStream> streams = new ArrayList<>();
-  private @Nullable RuntimeException reason;
+  private final List<Runnable> cancellations = new ArrayList<>();
+  private @Nullable Throwable reason;
   private boolean ended;
+
+  /**
+   * Does work that computes for long on a platform thread, which the system makes share the
+   * processors with all others; a virtual one keeps its processor until it waits.
+   *
+   * @param work which an interrupt ends, and so what cancels the request
+   */
+  void apart(Runnable work) {
+    FutureTask<@Nullable Void> task = new FutureTask<>(work, null);
+    onCancel(() -> task.cancel(true));
+    Thread.ofPlatform().daemon().start(task);
+    try {
+      task.get();
+    } catch (InterruptedException e) { // aborted, so cancelled before
+      Thread.currentThread().interrupt();
+    } catch (CancellationException e) {
+      // thrown below
+    } catch (ExecutionException e) {
+      if (e.getCause() instanceof RuntimeException failure) {
+        throw failure;
+      }
+      throw new IllegalStateException(e.getCause());
+    }
+    check();
+  }
+
+  private synchronized void onCancel(Runnable cancellation) {
+    cancellations.add(cancellation);
+    if (reason != null) {
+      cancellation.run();
+    }
+  }
 
   /** Begins a choice. */
   TokenStream start(Gemma gemma, Prompt prompt, GenerationOptions options) {
     check();
     TokenStream started = gemma.stream(prompt, options);
-    synchronized (this) {
-      streams.add(started);
-      if (reason != null) {
-        started.cancel(); // it ends before its first token
-      }
-    }
+    onCancel(started::cancel); // at once when it was cancelled: it ends before its first token
     return started;
   }
 
-  /** Ends all choices; the first reason counts. */
-  synchronized void cancel(RuntimeException why) {
+  /**
+   * Ends all that is done for it; the first reason counts.
+   *
+   * @param why a RuntimeException or an Error
+   */
+  synchronized void cancel(Throwable why) {
     if (reason == null) {
       reason = why;
-      streams.forEach(TokenStream::cancel);
+      cancellations.forEach(Runnable::run);
     }
   }
 
@@ -60,8 +94,11 @@ final class Running {
 
   /** Throws what it was cancelled with, if it was. */
   synchronized void check() {
+    if (reason instanceof Error error) {
+      throw error;
+    }
     if (reason != null) {
-      throw reason;
+      throw (RuntimeException) reason;
     }
   }
 }

@@ -81,6 +81,19 @@ class MainTest {
     }
   }
 
+  @Test
+  void aKeyIsWhatAClientCanSend() {
+    Main main = new Main();
+    new CommandLine(main);
+    assertThat(main.key(" s3cret\n")).isEqualTo("s3cret");
+    assertThat(main.key(null)).isNull();
+    for (String none : List.of("two words", "schl\u00fcssel", "a\tb")) {
+      assertThatThrownBy(() -> main.key(none))
+          .isInstanceOf(CommandLine.ParameterException.class)
+          .hasMessageContaining("GEMMA_API_KEY");
+    }
+  }
+
   /** In a process of its own: the JDK's server reads its settings once. */
   private static ProcessBuilder server(String... args) {
     List<String> command =

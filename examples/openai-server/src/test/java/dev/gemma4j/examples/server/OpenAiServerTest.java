@@ -21,8 +21,10 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -36,6 +38,9 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -335,6 +340,41 @@ class OpenAiServerTest {
     assertThat(object.at("/choices/0/text").asText()).startsWith("{");
   }
 
+  private static String schema(String pattern) {
+    return "{'prompt': 'x', 'max_tokens': 1, 'response_format': {'type': 'json_schema',"
+        + " 'json_schema': {'schema': {'type': 'string', 'pattern': '"
+        + pattern
+        + "'}}}}";
+  }
+
+  @Test
+  void theCompilationOfASchemaIsBounded() throws Exception {
+    ServerOptions options =
+        new ServerOptions(
+            "127.0.0.1",
+            0,
+            "demo",
+            null,
+            null,
+            List.of(),
+            1 << 20,
+            1,
+            9,
+            Duration.ofSeconds(50),
+            Duration.ZERO);
+    try (OpenAiServer wide = OpenAiServer.start(gemma, Map.of(), options)) {
+      HttpResponse<String> large = send(wide, "/v1/completions", schema("a".repeat(70_000)));
+      assertThat(large.statusCode()).as(large.body()).isEqualTo(400);
+      assertThat(large.body()).contains("response_format", "expected at most 65536");
+      assertThat(send(wide, "/v1/completions", schema("a".repeat(60_000))).statusCode())
+          .isEqualTo(200);
+    }
+    try (OpenAiServer hasty = start(null, 1, 400, Duration.ofMillis(1), Duration.ZERO)) {
+      String refused = schema("[^a]".repeat(4800)); // after a second
+      assertThat(send(hasty, "/v1/completions", refused).statusCode()).isEqualTo(504);
+    }
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
@@ -348,6 +388,10 @@ class OpenAiServerTest {
         "{'prompt': 'x', 'logit_bias': 'x'} | logit_bias",
         "{'prompt': 'x', 'seed': 1.5} | seed",
         "{'prompt': 'x', 'best_of': 2} | best_of",
+        "{'prompt': 'x', 'n': 2, 'best_of': 3} | best_of",
+        "{'prompt': 'x', 'tool_choice': 'required'} | tool_choice",
+        "{'prompt': 'x', 'reasoning_effort': 'low'} | reasoning_effort",
+        "{'prompt': 'x', 'top_k': -2} | top_k",
         "{'prompt': 'x', 'tools': [{}]} | tools",
         "{'prompt': 'x', 'response_format': 'text'} | response_format",
         "{'prompt': 'x', 'stream': true, 'stream_options': [true]} | stream_options",
@@ -375,7 +419,13 @@ class OpenAiServerTest {
       value = {
         "'tools': []",
         "'tool_choice': 'none'",
+        "'tool_choice': 'auto'",
         "'parallel_tool_calls': false",
+        "'parallel_tool_calls': true",
+        "'reasoning_effort': 'none'",
+        "'prompt_cache_retention': '24h'",
+        "'n': 2, 'best_of': 2",
+        "'top_k': -1",
         "'modalities': ['text']",
         "'echo': false",
         "'best_of': 1",
@@ -457,11 +507,19 @@ class OpenAiServerTest {
     assertThat(send(server, "/v1/completions", "{'model': 'gpt', 'prompt': 'x'}").statusCode())
         .isEqualTo(404);
     assertThat(send(server, "/v2", null).statusCode()).isEqualTo(404);
-    HttpRequest text =
-        HttpRequest.newBuilder(request(server, "/v1/completions", null).uri())
-            .POST(HttpRequest.BodyPublishers.ofString("{}"))
-            .build();
-    assertThat(CLIENT.send(text, HttpResponse.BodyHandlers.ofString()).statusCode()).isEqualTo(415);
+    HttpResponse<String> model = send(server, "/v1/models/gpt", null);
+    assertThat(model.statusCode()).isEqualTo(404);
+    assertThat(model.body()).contains("model_not_found", "\"param\":\"model\"");
+    for (String type : List.of("text/plain", ";", "; charset=utf-8")) {
+      HttpRequest text =
+          HttpRequest.newBuilder(request(server, "/v1/completions", null).uri())
+              .header("Content-Type", type)
+              .POST(HttpRequest.BodyPublishers.ofString("{}"))
+              .build();
+      assertThat(CLIENT.send(text, HttpResponse.BodyHandlers.ofString()).statusCode())
+          .as(type)
+          .isEqualTo(415);
+    }
   }
 
   @Test
@@ -721,24 +779,11 @@ class OpenAiServerTest {
 
   /** With room for keys and values of 256 tokens, in 8 pages of 32. */
   private static void withLittleMemory(Duration wait, Scenario scenario) throws Exception {
-    ServerOptions options =
-        new ServerOptions(
-            "127.0.0.1",
-            0,
-            "demo",
-            null,
-            null,
-            List.of(),
-            9999,
-            4,
-            400,
-            Duration.ofSeconds(50),
-            Duration.ZERO);
     GemmaConfig config = gemma.config();
     long page = 32L * config.numLayers() * config.numKvHeads() * config.headDim() * 2 * Float.BYTES;
     LoadOptions load = LoadOptions.defaults().withKvMemory(8 * page).withKvWait(wait);
     try (Gemma small = DemoModel.load(load);
-        OpenAiServer full = OpenAiServer.start(small, Map.of(), options)) {
+        OpenAiServer full = OpenAiServer.start(small, Map.of(), plain())) {
       scenario.run(full, small, page);
     }
   }
@@ -806,6 +851,56 @@ class OpenAiServerTest {
           assertThat(response.body()).contains("data: {\"id\"", "out_of_memory");
           assertThat(response.body()).doesNotContain("[DONE]");
         });
+  }
+
+  private static ServerOptions plain() {
+    return new ServerOptions(
+        "127.0.0.1",
+        0,
+        "demo",
+        null,
+        null,
+        List.of(),
+        9999,
+        4,
+        400,
+        Duration.ofSeconds(50),
+        Duration.ZERO);
+  }
+
+  @Test
+  void aStreamWhoseModelFailsEndsWithAnError() throws Exception {
+    Gemma closing = DemoModel.load(LoadOptions.defaults());
+    try (OpenAiServer own = OpenAiServer.start(closing, Map.of(), plain());
+        InputStream stream = open(own)) {
+      closing.close();
+      assertThat(new String(stream.readAllBytes(), StandardCharsets.UTF_8))
+          .contains("\"message\":\"internal error\"")
+          .doesNotContain("[DONE]");
+    }
+  }
+
+  @Test
+  @DisabledOnOs(OS.WINDOWS) // where a mapped file keeps its size
+  void aModelThatCanNoLongerBeReadIsTold(@TempDir Path directory) throws Exception {
+    DemoModel.extract(directory);
+    try (Gemma mapped = Gemma.load(directory);
+        OpenAiServer own = OpenAiServer.start(mapped, Map.of(), plain());
+        InputStream stream = open(own)) {
+      try (FileChannel weights =
+          FileChannel.open(directory.resolve("model.safetensors"), StandardOpenOption.WRITE)) {
+        weights.truncate(1_000_000);
+      }
+      assertThat(new String(stream.readAllBytes(), StandardCharsets.UTF_8))
+          .contains("\"message\":\"internal error\"")
+          .doesNotContain("[DONE]");
+      HttpResponse<String> whole = send(own, "/v1/completions", SHORT + "}");
+      assertThat(whole.statusCode()).isEqualTo(500);
+      assertThat(whole.body()).contains("internal error");
+      HttpResponse<String> health = send(own, "/health", null);
+      assertThat(health.statusCode()).isEqualTo(503);
+      assertThat(health.body()).contains("unreadable");
+    }
   }
 
   @Test
