@@ -8,7 +8,6 @@ import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
 import dev.gemma4j.TokenStream;
-import java.io.BufferedReader;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -90,11 +89,13 @@ final class ChatCommand extends Command {
   }
 
   private int converse(Gemma gemma, Chat chat) throws IOException {
-    BufferedReader reader = io.lines();
+    Lines lines = io.lines();
     while (true) {
-      io.err().print("> ");
-      io.err().flush();
-      String line = reader.readLine();
+      if (io.isTerminal()) {
+        io.err().print("> ");
+        io.err().flush();
+      }
+      String line = lines.next();
       if (line == null || line.isBlank()) {
         return 0;
       }

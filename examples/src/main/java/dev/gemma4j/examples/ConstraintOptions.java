@@ -3,6 +3,9 @@ package dev.gemma4j.examples;
 import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.constraint.Constraints;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -14,6 +17,8 @@ import picocli.CommandLine.Option;
 
 /** What the text must look like: the command's options, and the same as keys of a request. */
 final class ConstraintOptions {
+  private static final int MAX_SCHEMA = 16 << 20;
+
   static final Set<String> KEYS = Set.of("choice", "regex", "jsonSchema");
 
   @Option(names = "--choice", paramLabel = "TEXT", description = "Exactly it; repeatable.")
@@ -25,7 +30,7 @@ final class ConstraintOptions {
   @Option(names = "--json-schema", paramLabel = "FILE", description = "JSON of that schema.")
   @Nullable Path jsonSchema;
 
-  private @Nullable String schema; // from a request
+  private @Nullable String schema; // from a request, or of the file
 
   /** Those of a request if it has any, else these. */
   ConstraintOptions with(Request request) {
@@ -41,24 +46,31 @@ final class ConstraintOptions {
 
   /** Null for anything. */
   @Nullable Constraint build() {
-    String text = jsonSchema == null ? schema : read(jsonSchema);
+    if (jsonSchema != null && schema == null) {
+      schema = read(jsonSchema); // once: a pipe has it only once
+    }
     long given =
-        Stream.of(!choice.isEmpty(), regex != null, text != null).filter(set -> set).count();
+        Stream.of(!choice.isEmpty(), regex != null, schema != null).filter(set -> set).count();
     if (given > 1) {
       throw new IllegalArgumentException("expected one of choice, regex and json-schema");
     }
     if (regex != null) {
       return Constraints.regex(regex);
     }
-    if (text != null) {
-      return Constraints.jsonSchema(text);
+    if (schema != null) {
+      return Constraints.jsonSchema(schema);
     }
     return choice.isEmpty() ? null : Constraints.choice(choice.toArray(String[]::new));
   }
 
   private static String read(Path path) {
-    try {
-      return Files.readString(path);
+    try (InputStream in = Files.newInputStream(path)) {
+      byte[] bytes = in.readNBytes(MAX_SCHEMA + 1);
+      if (bytes.length > MAX_SCHEMA) {
+        throw new IllegalArgumentException(
+            "json-schema: " + path + ": more than " + MAX_SCHEMA + " bytes");
+      }
+      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
     } catch (IOException e) {
       throw new IllegalArgumentException(
           "json-schema: cannot read " + path + ": " + Main.reason(e), e);

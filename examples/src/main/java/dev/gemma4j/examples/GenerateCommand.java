@@ -61,7 +61,7 @@ final class GenerateCommand extends Command {
     int drafted = draftTokens();
     String text = jsonl ? "" : argumentOrInput(prompt);
     try (Gemma gemma = model.load();
-        Gemma draft = draftModel == null ? null : Gemma.load(draftModel)) {
+        Gemma draft = draftModel == null ? null : model.loadDraft(draftModel)) {
       options.draft = draft == null ? null : Speculation.draftModel(draft, drafted);
       options.adapter = model.adapter(gemma);
       GenerationOptions chosen = options.build();
@@ -78,11 +78,12 @@ final class GenerateCommand extends Command {
         io.json(GenerateOptions.json(generation, chosen, gemma.tokenizer()));
         return status(generation);
       }
-      if (!options.raw) {
-        io.out().print(text);
-        io.flush();
-      }
       try (TokenStream stream = gemma.stream(Prompt.of(text), chosen)) {
+        stream.hasNext(); // fails with a prompt that is too long, which nobody needs to see then
+        if (!options.raw) {
+          io.out().print(text);
+          io.flush();
+        }
         int status = print(stream);
         if (!options.raw) {
           io.out().println();

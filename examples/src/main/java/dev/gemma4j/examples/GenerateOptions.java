@@ -236,7 +236,7 @@ final class GenerateOptions {
   }
 
   private static String cell(LogProbability log, Tokenizer tokenizer) {
-    String piece = tokenizer.piece(log.id()).replace("\n", "\\n");
+    String piece = Io.visible(tokenizer.piece(log.id()));
     return String.format(Locale.ROOT, "%8.4f %-12s", log.value(), piece);
   }
 }

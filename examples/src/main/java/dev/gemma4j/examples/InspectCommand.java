@@ -128,7 +128,9 @@ final class InspectCommand extends Command {
     for (Map.Entry<String, Object> entry : report.entrySet()) {
       if (entry.getValue() instanceof Map<?, ?> map) {
         io.out().println(entry.getKey());
-        map.forEach((key, value) -> io.out().printf(Locale.ROOT, "  %-40s %s%n", key, value));
+        map.forEach(
+            (key, value) ->
+                io.out().printf(Locale.ROOT, "  %-40s %s%n", visible(key), visible(value)));
       } else if (entry.getKey().equals("tensors")) {
         io.out().println("tensors");
         for (Object tensor : (List<?>) entry.getValue()) {
@@ -137,14 +139,18 @@ final class InspectCommand extends Command {
               .printf(
                   Locale.ROOT,
                   "  %-55s %-6s %-18s %14s%n",
-                  t.get("name"),
+                  visible(t.get("name")),
                   t.get("type"),
                   t.get("shape"),
                   String.format(Locale.ROOT, "%,d", (Long) t.get("bytes")));
         }
       } else {
-        io.out().printf(Locale.ROOT, "%s %s%n", entry.getKey(), entry.getValue());
+        io.out().printf(Locale.ROOT, "%s %s%n", entry.getKey(), visible(entry.getValue()));
       }
     }
+  }
+
+  private static String visible(@Nullable Object value) {
+    return Io.visible(String.valueOf(value));
   }
 }

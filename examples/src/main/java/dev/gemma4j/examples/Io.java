@@ -9,10 +9,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.gemma4j.ContextLengthException;
 import dev.gemma4j.KvMemoryException;
 import java.io.BufferedOutputStream;
-import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.InputStreamReader;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -26,6 +24,9 @@ import org.jspecify.annotations.Nullable;
  * @param out throws nothing: {@link #flush} tells whether all could be written
  */
 record Io(InputStream in, PrintStream out, PrintStream err, Target target) {
+  /** Bytes of a text; far more than any context takes, as texts may also just be tokenized. */
+  private static final int MAX_TEXT = 64 << 20;
+
   private static final JsonMapper JSON =
       JsonMapper.builder()
           .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
@@ -123,14 +124,16 @@ record Io(InputStream in, PrintStream out, PrintStream err, Target target) {
    * @return the exit status
    */
   int jsonLines(Handler handler) throws IOException {
-    BufferedReader reader = lines();
-    int number = 0;
-    for (String line = reader.readLine(); line != null; line = reader.readLine()) {
-      number++;
-      if (line.isBlank()) {
-        continue;
-      }
+    Lines lines = lines();
+    for (int number = 1; ; number++) {
       try {
+        String line = lines.next();
+        if (line == null) {
+          return 0;
+        }
+        if (line.isBlank()) {
+          continue;
+        }
         json(handler.answer(new Request(parse(line))));
       } catch (IllegalArgumentException
           | IllegalStateException
@@ -142,7 +145,6 @@ record Io(InputStream in, PrintStream out, PrintStream err, Target target) {
         return Command.INTERRUPTED;
       }
     }
-    return 0;
   }
 
   private static ObjectNode parse(String line) {
@@ -157,13 +159,37 @@ record Io(InputStream in, PrintStream out, PrintStream err, Target target) {
     }
   }
 
-  BufferedReader lines() {
-    return new BufferedReader(new InputStreamReader(in, StandardCharsets.UTF_8));
+  Lines lines() {
+    return new Lines(in);
   }
 
-  /** All of the input. */
+  /**
+   * All of the input.
+   *
+   * @throws IllegalArgumentException when that is too much
+   */
   String text() throws IOException {
-    return new String(in.readAllBytes(), StandardCharsets.UTF_8);
+    byte[] bytes = in.readNBytes(MAX_TEXT + 1);
+    if (bytes.length > MAX_TEXT) {
+      throw new IllegalArgumentException("standard input: more than " + MAX_TEXT + " bytes");
+    }
+    return new String(bytes, StandardCharsets.UTF_8);
+  }
+
+  /** Text from a file that nobody vouches for, so that a terminal shows it and does not obey it. */
+  static String visible(String text) {
+    StringBuilder visible = new StringBuilder();
+    for (int i = 0; i < text.length(); i++) {
+      char c = text.charAt(i);
+      if (c == '\n') {
+        visible.append("\\n");
+      } else if (Character.isISOControl(c) || c == 0x2028 || c == 0x2029) {
+        visible.append(String.format("\\u%04x", (int) c));
+      } else {
+        visible.append(c);
+      }
+    }
+    return visible.toString();
   }
 
   /** Whether the input is a person at a keyboard. */

@@ -85,7 +85,7 @@ final class LogitsCommand extends Command {
       session.append(
           ids,
           (i, logits) -> {
-            io.out().println("after " + gemma.tokenizer().piece(ids[i]).replace("\n", "\\n"));
+            io.out().println("after " + Io.visible(gemma.tokenizer().piece(ids[i])));
             print(gemma, logits);
           });
     }
@@ -106,6 +106,6 @@ final class LogitsCommand extends Command {
                         id,
                         logits.get(id),
                         100 * Math.exp(logProbabilities[id]),
-                        gemma.tokenizer().piece(id).replace("\n", "\\n")));
+                        Io.visible(gemma.tokenizer().piece(id))));
   }
 }

@@ -54,7 +54,10 @@ final class ModelOptions {
   @Option(names = "--kernels", paramLabel = "KIND", description = "vector or scalar.")
   @Nullable String kernels;
 
-  @Option(names = "--context", paramLabel = "N", description = "Positions of a session at most.")
+  @Option(
+      names = "--context",
+      paramLabel = "N",
+      description = "Positions of a session at most; 0 for as many as the model has (0).")
   @Nullable Integer context;
 
   @Option(
@@ -80,6 +83,18 @@ final class ModelOptions {
       options = options.withProgress(progress);
       return model == null ? DemoModel.load(options) : Gemma.load(model, options);
     }
+  }
+
+  /** A smaller model for the same machine; its weights and context are its own. */
+  Gemma loadDraft(Path path) throws IOException {
+    LoadOptions own = options();
+    return Gemma.load(
+        path,
+        LoadOptions.defaults()
+            .withThreads(own.threads())
+            .withMemory(own.memory())
+            .withKv(own.kv())
+            .withKernels(own.kernels()));
   }
 
   /** The adapter that was asked for, or null. */

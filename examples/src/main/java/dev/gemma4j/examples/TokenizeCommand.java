@@ -53,7 +53,7 @@ final class TokenizeCommand extends Command {
       io.json(json(tokenizer, whole));
     } else {
       for (int id : ids(tokenizer, whole)) {
-        io.out().println(id + "\t" + tokenizer.piece(id).replace("\n", "\\n"));
+        io.out().println(id + "\t" + Io.visible(tokenizer.piece(id)));
       }
     }
     return 0;

@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.gemma4j.Gemma;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -30,6 +31,8 @@ import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -403,6 +406,7 @@ class CommandTest {
     assertThat(text).isEqualTo(answer.get("text").textValue() + System.lineSeparator());
     Result talk = run("Hi\nMore\n", "chat", "--model", model(), "--max-tokens", "4");
     assertThat(talk.status()).isZero();
+    assertThat(talk.err()).as("nobody to be prompted").isEmpty();
     assertThat(talk.out().length()).isPositive();
     Result bad =
         run(
@@ -600,8 +604,11 @@ class CommandTest {
   @Test
   void aContextThatIsTooLargeOrTooSmallSaysSo() {
     assertBad(run("", "generate", "--model", model(), "--context", "9000", "x"), 1, "9000", "8192");
-    assertBad(
-        run("", "generate", "--model", model(), "--context", "2", "a long prompt here"), 1, "2");
+    Result tooLong =
+        run("", "generate", "--model", model(), "--context", "2", "a long prompt here");
+    assertBad(tooLong, 1, "2");
+    assertThat(tooLong.out()).isEmpty();
+    assertThat(run("", "tokenize", "--context", "0", "x").status()).isZero();
   }
 
   @Test
@@ -704,7 +711,7 @@ class CommandTest {
         }) {
       Result result = limited(0, full, new ByteArrayInputStream(new byte[] {'x', '\n'}), command);
       assertThat(result.status()).as(String.join(" ", command)).isEqualTo(1);
-      assertThat(result.err().replace("> ", "").lines())
+      assertThat(result.err().lines())
           .containsExactly("gemma: cannot write to standard output: " + full);
     }
   }
@@ -782,6 +789,93 @@ class CommandTest {
     assertThat(answers.get(0).get("text").textValue()).isIn("true", "false");
     assertThat(answers.get(1).get("text").textValue()).isIn("a", "b");
     assertThat(answers.get(2).get("text").textValue()).matches("[0-9]{3}");
+  }
+
+  /** Gives the same bytes for ever. */
+  private static InputStream endless(String line) {
+    byte[] bytes = line.getBytes(StandardCharsets.UTF_8);
+    return new InputStream() {
+      private int position;
+
+      @Override
+      public int read() {
+        return bytes[position++ % bytes.length] & 0xff;
+      }
+    };
+  }
+
+  private static String errorOf(InputStream in, String... args) {
+    Result result = limited(Integer.MAX_VALUE, "", in, args);
+    assertThat(result.status()).isEqualTo(1);
+    return result.err().strip();
+  }
+
+  @Test
+  void inputMustEnd() {
+    assertThat(errorOf(endless("a"), "tokenize"))
+        .isEqualTo("gemma: standard input: more than 67108864 bytes");
+    assertThat(errorOf(endless("a"), "tokenize", "--jsonl"))
+        .isEqualTo("gemma: line 1: longer than 16777216 characters");
+    assertThat(errorOf(endless("\u2581"), "chat"))
+        .isEqualTo("gemma: longer than 16777216 characters");
+  }
+
+  @Test
+  @EnabledOnOs(OS.LINUX)
+  void aSchemaMustEndAndIsReadOnce(@TempDir Path directory) throws Exception {
+    assertBad(
+        run("", "generate", "--json-schema", "/dev/zero", "x"),
+        2,
+        "json-schema: /dev/zero: more than 16777216 bytes");
+    Path pipe = directory.resolve("pipe");
+    assertThat(new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor()).isZero();
+    for (String command : new String[] {"generate", "chat"}) {
+      Thread writer =
+          Thread.ofVirtual()
+              .start(
+                  () -> {
+                    try {
+                      Files.writeString(pipe, "{\"enum\": [true]}");
+                    } catch (IOException e) {
+                      throw new java.io.UncheckedIOException(e);
+                    }
+                  });
+      assertThat(run("", command, "--raw", "--json-schema", pipe.toString(), "x").out())
+          .isEqualTo("true");
+      writer.join();
+    }
+  }
+
+  @Test
+  void aLineMayBeginWithAByteOrderMarkAndEndAsOnWindows() throws IOException {
+    Result result = run("\ufeff{\"text\":\"a\"}\r\n\r\n{\"text\":\"a\"}", "tokenize", "--jsonl");
+    assertThat(result.err()).isEmpty();
+    assertThat(result.out().lines().distinct()).hasSize(1);
+    assertThat(result.out().lines()).hasSize(2);
+    assertBad(run("{\"text\":\"a\"}\n\ufeff{}", "tokenize", "--jsonl"), 1, "line 2: no valid JSON");
+  }
+
+  @Test
+  void whatAFileSaysDoesNotReachTheTerminal(@TempDir Path directory) throws IOException {
+    for (String file : List.of("config.json", "tokenizer.model", "model.safetensors")) {
+      Files.copy(resource(MODEL).resolve(file), directory.resolve(file));
+    }
+    Files.writeString(directory.resolve("chat_template.jinja"), "a\u001b[2Jb\u009b\nc");
+    String report = run("", "inspect", directory.toString()).out();
+    assertThat(report).contains("chatTemplate a\\u001b[2Jb\\u009b\\nc");
+    JsonNode json = run("", "inspect", "--json", directory.toString()).json();
+    assertThat(json.get("chatTemplate").textValue()).isEqualTo("a\u001b[2Jb\u009b\nc");
+  }
+
+  @Test
+  void aDraftRunsAsTheModelDoes() throws IOException {
+    ModelOptions options = new ModelOptions();
+    options.threads = 1;
+    options.kernels = "scalar";
+    try (Gemma draft = options.loadDraft(resource(MODEL))) {
+      assertThat(draft.threads()).isEqualTo(1);
+      assertThat(draft.kernels()).isEqualTo("scalar");
+    }
   }
 
   @Test

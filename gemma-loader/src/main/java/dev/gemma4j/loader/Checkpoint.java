@@ -52,8 +52,9 @@ public final class Checkpoint implements AutoCloseable {
    * @param path one of
    *     <ul>
    *       <li>a Hugging Face directory: config.json, model.safetensors or
-   *           model.safetensors.index.json with its shards, tokenizer.model or else tokenizer.json,
-   *           and optionally generation_config.json and tokenizer_config.json
+   *           model.safetensors.index.json with its shards, tokenizer.model (with the tokens that
+   *           tokenizer.json or else tokenizer_config.json or added_tokens.json adds to it) or else
+   *           tokenizer.json, and optionally generation_config.json and tokenizer_config.json
    *       <li>one .safetensors file in such a directory, which holds all tensors (<a
    *           href="https://github.com/huggingface/safetensors">format</a>)
    *       <li>a .gguf file, version 2 or 3, little-endian, of architecture gemma (<a

@@ -71,6 +71,13 @@ final class GgufModel {
     if (metadata.has(scaling) && !metadata.string(scaling).equals("none")) {
       throw metadata.wrong(scaling, metadata.string(scaling), "\"none\"");
     }
+    // Without a type the format's is linear. The second key is the older name of the first.
+    for (String key : List.of("gemma.rope.scaling.factor", "gemma.rope.scale_linear")) {
+      float factor = metadata.has(scaling) ? 1 : metadata.number(key, 1);
+      if (factor != 0 && factor != 1) { // 0 is as good as none
+        throw metadata.wrong(key, factor, "1");
+      }
+    }
     int hidden = metadata.integer(KEYS.get("hiddenSize"));
     int heads = metadata.integer(KEYS.get("numHeads"));
     // The format's default where the lengths are not given.

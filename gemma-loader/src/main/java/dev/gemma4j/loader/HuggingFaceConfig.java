@@ -26,11 +26,8 @@ final class HuggingFaceConfig {
   static GemmaConfig read(Values config) throws MalformedFileException {
     refuseOthers(config);
     Values rope = config;
-    if (config.has("rope_parameters")) { // transformers 5 moved it there
-      rope = config.object("rope_parameters");
-      if (rope.has("rope_type") && !rope.string("rope_type").equals("default")) {
-        throw rope.wrong("rope_type", rope.string("rope_type"), "\"default\"");
-      }
+    if (config.has("rope_parameters") && config.object("rope_parameters").has("rope_theta")) {
+      rope = config.object("rope_parameters"); // transformers 5 moved it there
     }
     try {
       return new GemmaConfig(
@@ -62,10 +59,11 @@ final class HuggingFaceConfig {
         throw config.wrong(key, config.string(key), "one of " + ACTIVATIONS);
       }
     }
-    for (String key : List.of("rope_scaling", "quantization_config")) {
-      if (config.has(key)) {
-        throw config.wrong(key, config.map().getOrDefault(key, ""), "none");
-      }
+    refuseScaling(config, "rope_scaling");
+    refuseScaling(config, "rope_parameters");
+    String quantized = "quantization_config";
+    if (config.has(quantized)) {
+      throw config.wrong(quantized, config.map().getOrDefault(quantized, ""), "none");
     }
     for (String key : List.of("attention_bias", "use_bidirectional_attention")) {
       if (config.has(key) && config.flag(key, false)) {
@@ -74,6 +72,20 @@ final class HuggingFaceConfig {
     }
     if (!config.flag("tie_word_embeddings", true)) {
       throw config.wrong("tie_word_embeddings", false, "true");
+    }
+  }
+
+  private static void refuseScaling(Values config, String key) throws MalformedFileException {
+    if (!config.has(key)) {
+      return;
+    }
+    Values rope = config.object(key);
+    String type = rope.has("type") && !rope.has("rope_type") ? "type" : "rope_type"; // its old name
+    if (rope.has(type) && !rope.string(type).equals("default")) {
+      throw config.wrong(key + "." + type, rope.string(type), "\"default\"");
+    }
+    if (!rope.has(type) && rope.has("factor")) {
+      throw config.wrong(key + "." + type, "nothing", "\"default\"");
     }
   }
 }

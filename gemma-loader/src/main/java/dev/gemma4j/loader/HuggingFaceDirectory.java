@@ -20,6 +20,7 @@ final class HuggingFaceDirectory {
   static final String CONFIG = "config.json";
   private static final String SINGLE = "model.safetensors";
   private static final String INDEX = "model.safetensors.index.json";
+  private static final String EOS = "eos_token_id";
 
   private final Path directory;
   private final Arena arena;
@@ -96,7 +97,7 @@ final class HuggingFaceDirectory {
         fileName,
         false,
         tokenizer,
-        eosIds(config, tokenizer),
+        eosIds(config, tokenizer, gemma.vocabSize()),
         chatTemplate(),
         Collections.unmodifiableMap(weights.metadata()));
   }
@@ -149,27 +150,37 @@ final class HuggingFaceDirectory {
       Path json = directory.resolve("tokenizer.json");
       return Files.exists(json) ? TokenizerJson.read(json) : null;
     }
-    return Tokenizer.load(model);
+    return AddedTokens.addTo(Tokenizer.load(model), directory);
   }
 
-  private List<Integer> eosIds(Values config, @Nullable Tokenizer tokenizer) throws IOException {
-    String key = "eos_token_id";
+  private List<Integer> eosIds(Values config, @Nullable Tokenizer tokenizer, int vocabSize)
+      throws IOException {
     Path generation = directory.resolve("generation_config.json");
     if (Files.exists(generation)) {
       Values values = Json.read(generation);
-      if (values.has(key)) {
-        return values.integers(key);
+      if (values.has(EOS)) {
+        return eosIds(values, vocabSize);
       }
     }
-    if (config.has(key)) {
-      return config.integers(key);
+    if (config.has(EOS)) {
+      return eosIds(config, vocabSize);
     }
     return tokenizer == null || tokenizer.eosId() < 0 ? List.of() : List.of(tokenizer.eosId());
   }
 
+  private static List<Integer> eosIds(Values values, int vocabSize) throws MalformedFileException {
+    List<Integer> ids = values.integers(EOS);
+    for (int id : ids) {
+      if (id < 0 || id >= vocabSize) {
+        throw values.wrong(EOS, id, "0 to " + (vocabSize - 1));
+      }
+    }
+    return ids;
+  }
+
   private @Nullable String chatTemplate() throws IOException {
     Path file = directory.resolve("chat_template.jinja");
-    if (Files.exists(file)) {
+    if (Files.exists(file) && Files.size(file) > 0) { // an empty one says nothing
       return new String(InputFile.readText(file), StandardCharsets.UTF_8);
     }
     Path tokenizerConfig = directory.resolve("tokenizer_config.json");

@@ -4,6 +4,7 @@ import dev.gemma4j.io.HugePages;
 import dev.gemma4j.io.OutputFile;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
+import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.channels.ClosedByInterruptException;
@@ -74,19 +75,42 @@ final class InputFile {
     return read(path, MAX_TEXT);
   }
 
-  /** All bytes of a file of at most so many. */
+  /** All bytes of a file of at most so many; not of an empty one. */
   static byte[] read(Path path, long max) throws IOException {
+    InputStream in = open(path, max);
+    try (in) {
+      // The size that the system tells is not always true: /proc has files that never end.
+      byte[] bytes = in.readNBytes((int) Math.min(max + 1, Integer.MAX_VALUE));
+      if (bytes.length > max) {
+        throw tooLarge(path, "more than " + max, max);
+      }
+      return bytes;
+    } catch (MalformedFileException | ClosedByInterruptException e) {
+      throw e;
+    } catch (IOException e) {
+      throw unreadable(path, e);
+    }
+  }
+
+  /** Opens a file of at most so many bytes; not an empty one. */
+  static InputStream open(Path path, long max) throws IOException {
     requireFile(path);
     try {
       long size = Files.size(path);
       if (size > max) {
-        throw new MalformedFileException(
-            path.toString(), "size", size + " bytes", "at most " + max);
+        throw tooLarge(path, String.valueOf(size), max);
       }
-      return Files.readAllBytes(path);
+      if (size == 0) { // as of those of /proc that block for ever
+        throw new MalformedFileException(path.toString(), "size", "0 bytes", "some");
+      }
+      return Files.newInputStream(path);
     } catch (FileSystemException e) {
       throw unreadable(path, e);
     }
+  }
+
+  private static MalformedFileException tooLarge(Path path, String bytes, long max) {
+    return new MalformedFileException(path.toString(), "size", bytes + " bytes", "at most " + max);
   }
 
   static List<Path> withExtension(Path directory, String extension) throws IOException {
@@ -107,7 +131,8 @@ final class InputFile {
     }
   }
 
-  private static IOException unreadable(Path path, IOException e) {
+  /** What to throw for an error that may not name the file. */
+  static IOException unreadable(Path path, IOException e) {
     return new IOException(path + ": cannot be read: " + OutputFile.reason(e), e);
   }
 }

@@ -9,6 +9,8 @@ import com.fasterxml.jackson.core.StreamReadFeature;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.CharConversionException;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -55,6 +57,38 @@ final class Json {
       return new Values(file, map);
     } catch (JsonProcessingException | CharConversionException e) {
       throw malformed(file, e);
+    }
+  }
+
+  /**
+   * Reads one member of a file's object, and the file no further than that.
+   *
+   * @return with that key, or without any when the object has none
+   */
+  static Values read(Path path, String key, long maxBytes) throws IOException {
+    String file = path.toString();
+    InputStream in = InputFile.open(path, maxBytes);
+    try (in;
+        JsonParser parser = FACTORY.createParser(in)) {
+      if (parser.nextToken() != JsonToken.START_OBJECT) {
+        throw new MalformedFileException(
+            file, "JSON", String.valueOf(parser.currentToken()), "an object");
+      }
+      while (parser.nextToken() != JsonToken.END_OBJECT) {
+        boolean found = parser.currentName().equals(key);
+        parser.nextToken();
+        if (found) {
+          return new Values(file, Map.of(key, new Json(file).value(parser)));
+        }
+        parser.skipChildren();
+      }
+      return new Values(file, Map.of());
+    } catch (JsonProcessingException | CharConversionException e) {
+      throw malformed(file, e);
+    } catch (MalformedFileException | ClosedByInterruptException e) {
+      throw e;
+    } catch (IOException e) {
+      throw InputFile.unreadable(path, e);
     }
   }
 

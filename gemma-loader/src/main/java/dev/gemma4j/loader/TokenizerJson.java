@@ -27,7 +27,7 @@ import java.util.Map;
  */
 final class TokenizerJson {
   /** Twice Gemma 3's. */
-  private static final long MAX_BYTES = 64 << 20;
+  static final long MAX_BYTES = 64 << 20;
 
   /** Several times the longest; the check of merges is quadratic in it. */
   private static final int MAX_PIECE = 128;
@@ -348,11 +348,7 @@ final class TokenizerJson {
       Values added = values.object("added_tokens", token);
       String content = added.string("content");
       int id = added.integer("id");
-      for (String key : List.of("single_word", "lstrip", "rstrip")) {
-        if (added.flag(key, false)) {
-          throw added.wrong("added_tokens." + content + "." + key, true, "false");
-        }
-      }
+      AddedTokens.requirePlain(added, content);
       if (vocab.getOrDefault(content, pieces.size()) != id) {
         throw added.wrong(
             "added_tokens." + content + ".id",
@@ -361,7 +357,7 @@ final class TokenizerJson {
       }
       if (id == pieces.size()) {
         vocab.put(content, id);
-        pieces.add(content);
+        pieces.add(AddedTokens.escape(content));
       } else if (id < types.length) {
         // Others that are called special too are user-defined in Gemma's own tokenizer.model.
         types[id] = CONTROLS.contains(content) ? PieceType.CONTROL : PieceType.USER_DEFINED;

@@ -194,6 +194,21 @@ class CheckpointTest {
   }
 
   @Test
+  void anEmptyFileIsNotRead() throws IOException { // those of /proc that look so may block
+    copy(MQA, dir);
+    Files.writeString(dir.resolve("chat_template.jinja"), "");
+    try (Checkpoint c = Checkpoint.open(dir)) {
+      assertThat(c.chatTemplate()).isEmpty();
+    }
+    for (String name : List.of("tokenizer.json", "tokenizer.model", "config.json")) {
+      Path file = Files.writeString(dir.resolve(name), "");
+      assertThatThrownBy(() -> Checkpoint.open(dir))
+          .isInstanceOf(MalformedFileException.class)
+          .hasMessage(file + ": size: found 0 bytes, expected some");
+    }
+  }
+
+  @Test
   void isClosedOnceAndForAll() throws IOException {
     Checkpoint c = Checkpoint.open(resource(MQA));
     Tensor tensor = c.tensor("model.norm.weight");
@@ -235,7 +250,8 @@ class CheckpointTest {
       assertThat(c.chatTemplate()).contains("j");
     }
     Files.writeString(generation, "{\"eos_token_id\": 512}");
-    assertThatThrownBy(() -> Checkpoint.open(dir)).hasMessageContaining("eos_token_id: found 512");
+    assertThatThrownBy(() -> Checkpoint.open(dir))
+        .hasMessage(generation + ": eos_token_id: found 512, expected 0 to 511");
   }
 
   @ParameterizedTest

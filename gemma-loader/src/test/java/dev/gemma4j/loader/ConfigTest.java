@@ -35,6 +35,8 @@ class ConfigTest {
         "hidden_act | \"gelu\"",
         "hidden_activation | null",
         "rope_scaling | null",
+        "rope_scaling | {\"rope_type\": \"default\"}",
+        "rope_scaling | {\"type\": \"default\"}",
         "tie_word_embeddings | true",
         "rope_parameters | {\"rope_type\": \"default\", \"rope_theta\": 10000.0}",
         "some_new_key | [1, {\"a\": 2}]",
@@ -49,6 +51,17 @@ class ConfigTest {
     assertThat(with("rope_parameters", "{\"rope_theta\": 5000}").ropeTheta()).isEqualTo(5000);
   }
 
+  @Test
+  void ropeParametersWithoutAThetaLeaveTheOther() throws IOException {
+    String json = Files.readString(resource("forward/gemma-mqa-f32/config.json"));
+    Path file =
+        Files.writeString(
+            dir.resolve("config.json"),
+            json.replaceFirst("\\{", "{\"rope_parameters\": {\"rope_type\": \"default\"},")
+                .replaceFirst("\"rope_theta\": [0-9.]+", "\"rope_theta\": 100.0"));
+    assertThat(HuggingFaceConfig.read(Json.read(file)).ropeTheta()).isEqualTo(100);
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
@@ -57,7 +70,10 @@ class ConfigTest {
         "model_type | null | a text",
         "hidden_act | \"silu\" | gelu_pytorch_tanh",
         "hidden_activation | \"relu\" | gelu_pytorch_tanh",
-        "rope_scaling | {\"type\": \"linear\"} | none",
+        "rope_scaling | {\"type\": \"linear\"} | default",
+        "rope_scaling | {\"rope_type\": \"linear\", \"type\": \"default\"} | default",
+        "rope_scaling | {\"factor\": 2} | default",
+        "rope_parameters | {\"type\": \"linear\"} | default",
         "rope_parameters | {\"rope_type\": \"yarn\"} | default",
         "tie_word_embeddings | false | true",
         "tie_word_embeddings | 1 | true or false",

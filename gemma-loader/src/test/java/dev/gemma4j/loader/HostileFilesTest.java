@@ -301,6 +301,39 @@ class HostileFilesTest {
         .hasMessageContaining(message);
   }
 
+  /** Without a type the format's is linear. */
+  @ParameterizedTest
+  @CsvSource({
+    "gemma.rope.scaling.factor, 4, , gemma.rope.scaling.factor: found 4.0",
+    "gemma.rope.scale_linear, 4, , gemma.rope.scale_linear: found 4.0",
+    "gemma.rope.scaling.factor, 4, linear, gemma.rope.scaling.type: found",
+    "gemma.rope.scaling.factor, 4, none,",
+    "gemma.rope.scaling.factor, 1, ,",
+    "gemma.rope.scaling.factor, 0, ,",
+  })
+  void refusesScaledPositions(String key, float factor, String type, String message)
+      throws IOException {
+    byte[] model = Files.readAllBytes(resource("gguf/gemma-mqa.F32.gguf"));
+    Gguf added = new Gguf(3, 0, 0);
+    int header = added.size();
+    added.string(key).int32(6).int32(Float.floatToIntBits(factor));
+    added.text(type == null ? "x" : "gemma.rope.scaling.type", type == null ? "" : type);
+    added.text("y", "z".repeat(header - added.size() - 21 & 31)); // the data stays aligned
+    int size = added.size();
+    byte[] bytes = Arrays.copyOf(model, model.length + size - header);
+    System.arraycopy(added.done(0), header, bytes, header, size - header);
+    System.arraycopy(model, header, bytes, size, model.length - header);
+    bytes[16] += 3; // the number of pairs
+    Path file = Files.write(dir.resolve("x.gguf"), bytes);
+    if (message == null) {
+      Checkpoint.open(file).close();
+    } else {
+      assertThatThrownBy(() -> Checkpoint.open(file))
+          .isInstanceOf(IOException.class)
+          .hasMessageContaining(message);
+    }
+  }
+
   @Test
   void refusesATokenizerLargerThanTheVocabulary() throws IOException {
     byte[] bytes = Files.readAllBytes(resource("malformed/gguf-01.gguf"));

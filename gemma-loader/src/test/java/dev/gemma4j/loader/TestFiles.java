@@ -103,6 +103,10 @@ final class TestFiles {
       return this;
     }
 
+    int size() {
+      return out.size();
+    }
+
     byte[] done(int dataBytes) {
       out.writeBytes(new byte[-out.size() & 31]);
       out.writeBytes(new byte[dataBytes]);

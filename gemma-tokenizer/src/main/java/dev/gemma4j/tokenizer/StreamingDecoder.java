@@ -35,7 +35,11 @@ public final class StreamingDecoder {
       decodeBytes(true, out);
       spaceExpected &= out.isEmpty();
       String text = tokenizer.surface(id);
-      if (spaceExpected && text.startsWith(" ") && tokenizer.type(id) != PieceType.UNKNOWN) {
+      // Of U+2581 alone: a piece may also have a space of its own.
+      if (spaceExpected
+          && text.startsWith(" ")
+          && tokenizer.piece(id).startsWith("\u2581")
+          && tokenizer.type(id) != PieceType.UNKNOWN) {
         text = text.substring(1);
         spaceExpected = tokenizer.dropsAllLeadingSpace();
       }

@@ -2,8 +2,12 @@ package dev.gemma4j.tokenizer;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.regex.Pattern;
@@ -157,15 +161,32 @@ public final class Tokenizer {
       throw new MalformedFileException(
           model.toString(), "file", "something else", "a regular file");
     }
+    // As of those of /proc that block for ever.
+    if (Files.exists(model) && Files.size(model) == 0) {
+      throw new MalformedFileException(model.toString(), "size", "0 bytes", "some");
+    }
     byte[] bytes;
     try (InputStream in = Files.newInputStream(model)) {
       bytes = in.readNBytes(MAX_FILE + 1);
+    } catch (NoSuchFileException | ClosedByInterruptException e) {
+      throw e;
+    } catch (IOException e) {
+      throw unreadable(model, e);
     }
     if (bytes.length > MAX_FILE) {
       throw new MalformedFileException(
           model.toString(), "size", "more than " + MAX_FILE + " bytes", "at most as many");
     }
     return parse(bytes, model.toString());
+  }
+
+  /** The same error with the file and the reason, which not all of them name. */
+  static IOException unreadable(Path file, IOException e) {
+    String reason = e instanceof FileSystemException f ? f.getReason() : e.getMessage();
+    if (e instanceof AccessDeniedException) {
+      reason = "access denied";
+    }
+    return new IOException(file + ": cannot be read: " + reason, e);
   }
 
   /**
@@ -334,7 +355,7 @@ public final class Tokenizer {
     return markers[check(id)] || type(id) == PieceType.CONTROL;
   }
 
-  /** Whether decoding drops a space at the beginning of the text, unless a byte piece brings it. */
+  /** Whether decoding drops a space at the beginning of the text if it was U+2581 in a piece. */
   public boolean dropsLeadingSpace() {
     return vocabulary.addDummyPrefix() || vocabulary.removeExtraWhitespaces();
   }

@@ -11,6 +11,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -265,12 +267,36 @@ class TokenizerTest {
   }
 
   @Test
-  void onlyARegularFileIsRead(@TempDir Path dir) {
+  void onlyARegularFileIsRead(@TempDir Path dir) throws IOException {
     assertThatThrownBy(() -> Tokenizer.load(dir))
         .isInstanceOf(MalformedFileException.class)
         .hasMessage(dir + ": file: found something else, expected a regular file");
     assertThatThrownBy(() -> Tokenizer.load(dir.resolve("gone")))
         .isInstanceOf(NoSuchFileException.class);
+    Path empty = Files.createFile(dir.resolve("empty"));
+    assertThatThrownBy(() -> Tokenizer.load(empty))
+        .isInstanceOf(MalformedFileException.class)
+        .hasMessage(empty + ": size: found 0 bytes, expected some");
+  }
+
+  @Test
+  void aFileThatCannotBeReadIsNamed() {
+    // What the system says; a test that runs as root is denied nothing.
+    Path file = Path.of("x.model");
+    assertThat(Tokenizer.unreadable(file, new AccessDeniedException("x.model")))
+        .hasMessage("x.model: cannot be read: access denied");
+    assertThat(Tokenizer.unreadable(file, new IOException("Input/output error")))
+        .hasMessage("x.model: cannot be read: Input/output error");
+  }
+
+  @Test
+  void onlyTheSpaceThatEncodingPutsInFrontIsDropped() throws IOException {
+    byte[] keepSpaces = field(3, new byte[] {0x20, 0}); // remove_extra_whitespaces: false
+    byte[] model = concat(UNKNOWN, piece(" a"), piece("\u2581a"), keepSpaces);
+    Tokenizer tokenizer = Tokenizer.parse(model, "x");
+    assertThat(tokenizer.dropsLeadingSpace()).isTrue();
+    assertThat(tokenizer.decode(2, 1)).isEqualTo("a a");
+    assertThat(tokenizer.decode(1, 2)).isEqualTo(" a a");
   }
 
   @Test

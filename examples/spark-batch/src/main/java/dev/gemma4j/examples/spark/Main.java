@@ -5,6 +5,9 @@ import dev.gemma4j.KvType;
 import dev.gemma4j.WeightType;
 import dev.gemma4j.constraint.Constraints;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -27,6 +30,8 @@ import picocli.CommandLine.Spec;
     showDefaultValues = true,
     description = "Answers every row of a data set with a Gemma model, on Apache Spark.")
 final class Main implements Callable<Integer> {
+  private static final int MAX_SCHEMA = 16 << 20;
+
   @Spec @Nullable CommandSpec spec;
 
   @Option(
@@ -250,7 +255,7 @@ final class Main implements Callable<Integer> {
             repetitionPenalty,
             seed,
             stop,
-            jsonSchema == null ? null : Files.readString(jsonSchema));
+            jsonSchema == null ? null : readSchema(jsonSchema));
     try {
       settings.model().loadOptions(resources);
       String schema = settings.jsonSchema();
@@ -269,6 +274,16 @@ final class Main implements Callable<Integer> {
         retryErrors,
         resources,
         settings);
+  }
+
+  private static String readSchema(Path file) throws IOException {
+    try (InputStream in = Files.newInputStream(file)) {
+      byte[] bytes = in.readNBytes(MAX_SCHEMA + 1);
+      if (bytes.length > MAX_SCHEMA) {
+        throw new IOException("--json-schema: " + file + ": more than " + MAX_SCHEMA + " bytes");
+      }
+      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+    }
   }
 
   private static String extension(String path) {

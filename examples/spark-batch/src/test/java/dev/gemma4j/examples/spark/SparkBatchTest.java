@@ -357,6 +357,10 @@ class SparkBatchTest {
         .contains("--system: found Be terse., expected nothing without --chat");
     assertThat(run(arguments(directory.resolve("x.csv"), output)))
         .contains("--input-format: found csv, expected json or parquet");
+    Path schema = directory.resolve("schema.json");
+    Files.write(schema, new byte[(16 << 20) + 1]);
+    assertThat(run(arguments(input, output, "--json-schema=" + schema)))
+        .isEqualTo("spark-batch: --json-schema: " + schema + ": more than 16777216 bytes");
     assertThat(run(arguments(input, output))).contains("none.json").contains("PATH_NOT_FOUND");
     assertThat(output).doesNotExist();
   }
