@@ -16,8 +16,8 @@ import jdk.incubator.vector.VectorOperators;
 
 /**
  * Matrix times a few vectors, as when a few callers decode together: weights are decoded in
- * registers, four rows at once, and meet four rows of the batch there. A panel would cost more to
- * make than a few rows take from it.
+ * registers, four rows at once, and meet four rows of the batch there, or two. A panel would cost
+ * more to make than a few rows take from it.
  *
  * <p>Written out, without helpers: C2 stops inlining those in a method with so many vectors.
  */
@@ -88,14 +88,27 @@ final class SmallBatch {
     for (int first = 0; first < turns; first += block) {
       for (int b = 0; b < batch; b += ROWS) {
         long at = b / ROWS * bytes;
+        boolean two = batch - b <= 2; // for which half of a tile would be for nothing
         for (int turn = first; turn < Math.min(turns, first + block); turn++) {
           int r = VectorDot.first(from, turn, quarter, ROWS);
           int d = turn < quarter ? quarter : 0;
           long row = r * w.rowBytes();
           long next = d * w.rowBytes();
           switch (w.type()) {
-            case BF16 -> bf16(w.data(), row, next, input, at, cols, sums);
-            case Q8_0 -> q8(w.data(), row, next, input, at, cols, sums);
+            case BF16 -> {
+              if (two) {
+                bf16Two(w.data(), row, next, input, at, cols, sums);
+              } else {
+                bf16(w.data(), row, next, input, at, cols, sums);
+              }
+            }
+            case Q8_0 -> {
+              if (two) {
+                q8Two(w.data(), row, next, input, at, cols, sums);
+              } else {
+                q8(w.data(), row, next, input, at, cols, sums);
+              }
+            }
             case F16 -> {
               long decoded = tiles * bytes;
               if (b == 0) {
@@ -333,6 +346,58 @@ final class SmallBatch {
     d3.intoArray(sums, 15 * LANES);
   }
 
+  /** The same for the first two rows of a tile of the batch. */
+  private static void bf16Two(
+      MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    VectorDot.faultsThrow(w, at);
+    FloatVector a0 = FloatVector.zero(F), a1 = a0, b0 = a0, b1 = a0;
+    FloatVector c0 = a0, c1 = a0, d0 = a0, d1 = a0;
+    IntVector mask = IntVector.broadcast(I, 0xffff0000);
+    for (int i = 0; i < cols; i += 2 * LANES, at += VECTOR, xAt += 2 * ROWS * VECTOR) {
+      IntVector ap = IntVector.fromMemorySegment(I, w, at, LE);
+      IntVector bp = IntVector.fromMemorySegment(I, w, at + next, LE);
+      IntVector cp = IntVector.fromMemorySegment(I, w, at + 2 * next, LE);
+      IntVector dp = IntVector.fromMemorySegment(I, w, at + 3 * next, LE);
+      FloatVector aw = ap.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector bw = bp.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector cw = cp.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector dw = dp.lanewise(LSHL, 16).reinterpretAsFloats();
+      FloatVector z;
+      z = FloatVector.fromMemorySegment(F, x, xAt, LE);
+      a0 = aw.fma(z, a0);
+      b0 = bw.fma(z, b0);
+      c0 = cw.fma(z, c0);
+      d0 = dw.fma(z, d0);
+      z = FloatVector.fromMemorySegment(F, x, xAt + VECTOR, LE);
+      a1 = aw.fma(z, a1);
+      b1 = bw.fma(z, b1);
+      c1 = cw.fma(z, c1);
+      d1 = dw.fma(z, d1);
+      aw = ap.and(mask).reinterpretAsFloats();
+      bw = bp.and(mask).reinterpretAsFloats();
+      cw = cp.and(mask).reinterpretAsFloats();
+      dw = dp.and(mask).reinterpretAsFloats();
+      z = FloatVector.fromMemorySegment(F, x, xAt + 4L * VECTOR, LE);
+      a0 = aw.fma(z, a0);
+      b0 = bw.fma(z, b0);
+      c0 = cw.fma(z, c0);
+      d0 = dw.fma(z, d0);
+      z = FloatVector.fromMemorySegment(F, x, xAt + 5L * VECTOR, LE);
+      a1 = aw.fma(z, a1);
+      b1 = bw.fma(z, b1);
+      c1 = cw.fma(z, c1);
+      d1 = dw.fma(z, d1);
+    }
+    a0.intoArray(sums, 0 * LANES);
+    a1.intoArray(sums, 1 * LANES);
+    b0.intoArray(sums, 4 * LANES);
+    b1.intoArray(sums, 5 * LANES);
+    c0.intoArray(sums, 8 * LANES);
+    c1.intoArray(sums, 9 * LANES);
+    d0.intoArray(sums, 12 * LANES);
+    d1.intoArray(sums, 13 * LANES);
+  }
+
   private static void q8(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
     FloatVector a0 = FloatVector.zero(F),
@@ -422,5 +487,65 @@ final class SmallBatch {
     d1.intoArray(sums, 13 * LANES);
     d2.intoArray(sums, 14 * LANES);
     d3.intoArray(sums, 15 * LANES);
+  }
+
+  /** The same for the first two rows of a tile of the batch. */
+  private static void q8Two(
+      MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    FloatVector a0 = FloatVector.zero(F), a1 = a0, b0 = a0, b1 = a0;
+    FloatVector c0 = a0, c1 = a0, d0 = a0, d1 = a0;
+    long at1 = at + next;
+    long at2 = at1 + next;
+    long at3 = at2 + next;
+    int blocks = cols / 32;
+    for (int i = 0; i < blocks; i++) {
+      long p = i * 34L;
+      FloatVector as = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + p)));
+      FloatVector bs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at1 + p)));
+      FloatVector cs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at2 + p)));
+      FloatVector ds = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at3 + p)));
+      for (int j = 0; j < 32; j += LANES) {
+        long q = xAt + i * (32L * ROWS * Float.BYTES) + j * (ROWS * Float.BYTES);
+        FloatVector aw =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at + p + (2 + j), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(as);
+        FloatVector bw =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at1 + p + (2 + j), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(bs);
+        FloatVector cw =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at2 + p + (2 + j), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(cs);
+        FloatVector dw =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at3 + p + (2 + j), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(ds);
+        FloatVector z;
+        z = FloatVector.fromMemorySegment(F, x, q, LE);
+        a0 = aw.fma(z, a0);
+        b0 = bw.fma(z, b0);
+        c0 = cw.fma(z, c0);
+        d0 = dw.fma(z, d0);
+        z = FloatVector.fromMemorySegment(F, x, q + VECTOR, LE);
+        a1 = aw.fma(z, a1);
+        b1 = bw.fma(z, b1);
+        c1 = cw.fma(z, c1);
+        d1 = dw.fma(z, d1);
+      }
+    }
+    a0.intoArray(sums, 0 * LANES);
+    a1.intoArray(sums, 1 * LANES);
+    b0.intoArray(sums, 4 * LANES);
+    b1.intoArray(sums, 5 * LANES);
+    c0.intoArray(sums, 8 * LANES);
+    c1.intoArray(sums, 9 * LANES);
+    d0.intoArray(sums, 12 * LANES);
+    d1.intoArray(sums, 13 * LANES);
   }
 }
