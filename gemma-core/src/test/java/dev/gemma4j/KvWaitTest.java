@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.gemma4j.constraint.Constraints;
 import dev.gemma4j.model.KvPool;
-import dev.gemma4j.sampling.TokenHistory;
 import java.lang.reflect.Field;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -233,19 +232,7 @@ class KvWaitTest {
 
   @Test
   void aChatIsFreedThoughADrafterFailsToClose() throws Exception {
-    Speculation failing =
-        model ->
-            new Speculation.Drafter() {
-              @Override
-              public int[] draft(TokenHistory history, int most) {
-                return new int[0];
-              }
-
-              @Override
-              public void close() {
-                throw new UnsupportedOperationException("of the user");
-              }
-            };
+    Speculation failing = TokenStreamTest.failingToClose("of the user");
     GenerationOptions options =
         GenerationOptions.builder().ignoreEos(true).speculation(failing).build();
     try (Gemma gemma = load(4, LONG, false)) {

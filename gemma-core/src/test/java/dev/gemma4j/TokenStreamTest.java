@@ -107,21 +107,25 @@ class TokenStreamTest {
     }
   }
 
+  /** Guesses nothing, and throws when it is closed. */
+  static Speculation failingToClose(String message) {
+    return model ->
+        new Speculation.Drafter() {
+          @Override
+          public int[] draft(TokenHistory history, int most) {
+            return new int[0];
+          }
+
+          @Override
+          public void close() {
+            throw new UnsupportedOperationException(message);
+          }
+        };
+  }
+
   @Test
   void aDrafterThatCannotBeClosedLeavesNoMemoryBehind() {
-    Speculation speculation =
-        model ->
-            new Speculation.Drafter() {
-              @Override
-              public int[] draft(TokenHistory history, int most) {
-                return new int[0];
-              }
-
-              @Override
-              public void close() {
-                throw new UnsupportedOperationException("of the drafter");
-              }
-            };
+    Speculation speculation = failingToClose("of the drafter");
     try (Gemma gemma = load()) {
       GenerationOptions options = options(3).speculation(speculation).build();
       for (int i = 0; i < 3; i++) {

@@ -1,5 +1,6 @@
 package dev.gemma4j.model;
 
+import dev.gemma4j.io.MappedFault;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
@@ -261,10 +262,7 @@ public final class Scheduler {
 
   private static @Nullable InternalError fault(Throwable failure) {
     Throwable cause = failure instanceof InternalError ? failure : failure.getCause(); // a worker's
-    return cause instanceof InternalError e
-            && String.valueOf(e.getMessage()).contains("unsafe memory access")
-        ? e
-        : null;
+    return cause instanceof InternalError e && MappedFault.is(e) ? e : null;
   }
 
   private static InternalError faulted(InternalError fault) {

@@ -1,6 +1,7 @@
 package dev.gemma4j.loader;
 
 import dev.gemma4j.io.HugePages;
+import dev.gemma4j.io.MappedFault;
 import dev.gemma4j.io.OutputFile;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import java.io.IOException;
@@ -56,8 +57,7 @@ final class InputFile {
    * What to throw for the error that reading a mapped page raises when the file no longer has it.
    */
   static IOException shrunk(String file, InternalError e) {
-    // The JVM's words; any other internal error is not ours to explain.
-    if (!String.valueOf(e.getMessage()).contains("unsafe memory access")) {
+    if (!MappedFault.is(e)) {
       throw e;
     }
     IOException result = shrunk(file);
