@@ -2,6 +2,7 @@ package dev.gemma4j.bench;
 
 import dev.gemma4j.loader.TensorType;
 import java.io.File;
+import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.reflect.Constructor;
 import java.net.MalformedURLException;
@@ -64,18 +65,26 @@ final class BuildsBenchmark implements Callable<Integer> {
   @Option(names = "--seconds", description = "for all builds together (${DEFAULT-VALUE})")
   private int seconds = 20;
 
+  @Option(
+      names = "--crowded",
+      description = "after the process has read vectors from arrays and mapped files, too")
+  private boolean crowded;
+
   public static void main(String... args) {
     System.exit(new CommandLine(new BuildsBenchmark()).execute(args));
   }
 
   @Override
-  public Integer call() throws ReflectiveOperationException, MalformedURLException {
+  public Integer call() throws ReflectiveOperationException, IOException {
     if (!shape.matches("[1-9][0-9]{0,6}x[1-9][0-9]{0,6}")
         || Integer.parseInt(shape.split("x")[1]) % 256 != 0) {
       throw wrong("--shape: found " + shape + ", expected rows x columns, those a multiple of 256");
     }
     if (Math.min(Math.min(batch, threads), Math.min(mebibytes, seconds)) < 1) {
       throw wrong("--batch, --threads, --mebibytes and --seconds are 1 at least");
+    }
+    if (crowded) {
+      OtherVectors.read();
     }
     List<LongSupplier> probes = new ArrayList<>();
     for (Path build : builds) {

@@ -12,8 +12,6 @@ final class Apprentice {
   // Threads write these without a lock: what is lost now and then does not matter.
   private double credit;
 
-  private volatile boolean needless;
-
   /** One of the kernels. */
   final class Operation {
     private volatile boolean ready;
@@ -23,7 +21,12 @@ final class Apprentice {
 
     /** Whether vectors serve all calls. */
     boolean ready() {
-      return ready || needless;
+      return ready;
+    }
+
+    /** Vectors serve all calls from now on. */
+    void graduate() {
+      ready = true;
     }
 
     /** Whether vectors serve a call with so much work. */
@@ -47,18 +50,13 @@ final class Apprentice {
       // Compiled for sure: before that it is ten times as long and more. And twice, as the thread
       // may have had to wait during the other calls.
       wins = rate < 2 * plain ? wins + 1 : 0;
-      ready |= wins == 2;
+      if (wins == 2) {
+        graduate();
+      }
     }
   }
 
   Operation operation() {
     return new Operation();
-  }
-
-  /** So much is computed that vectors are compiled soon, whoever begins. */
-  void skip() {
-    if (!needless) {
-      needless = true;
-    }
   }
 }

@@ -239,6 +239,7 @@ final class BandDot {
       int i,
       float[] offsets,
       float[] y) {
+    w = NativeMemory.known(w);
     FloatVector a = FloatVector.zero(F), b = a, c = a, d = a;
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
@@ -307,6 +308,7 @@ final class BandDot {
       int i,
       float[] offsets,
       float[] y) {
+    w = NativeMemory.known(w);
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
@@ -413,6 +415,7 @@ final class BandDot {
       int other,
       float[] offsets,
       float[] y) {
+    w = NativeMemory.known(w);
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
@@ -523,6 +526,7 @@ final class BandDot {
       int stride,
       float[] offsets,
       float[] y) {
+    w = NativeMemory.known(w);
     IntVector nibble = IntVector.broadcast(I, NIBBLE);
     IntVector lower = IntVector.broadcast(I, LOWER);
     IntVector one = IntVector.broadcast(I, ONE);
@@ -624,6 +628,7 @@ final class BandDot {
       int first,
       float[] y,
       int to) {
+    w = NativeMemory.known(w);
     FloatVector a = FloatVector.fromArray(F, y, to + 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, to + 1 * LANES);
     FloatVector c = FloatVector.fromArray(F, y, to + 2 * LANES);
@@ -698,6 +703,7 @@ final class BandDot {
       int first,
       float[] y,
       int to) {
+    w = NativeMemory.known(w);
     FloatVector a = FloatVector.fromArray(F, y, to + 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, y, to + 1 * LANES);
     FloatVector c = FloatVector.fromArray(F, y, to + 2 * LANES);

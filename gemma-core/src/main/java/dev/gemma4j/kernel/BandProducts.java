@@ -163,6 +163,7 @@ final class BandProducts {
   }
 
   private static void fourx4(MemorySegment w, long at, int strips, float[] x, float[] y) {
+    w = NativeMemory.known(w);
     int i = 0;
     FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
@@ -220,6 +221,7 @@ final class BandProducts {
   }
 
   private static void fourx8(MemorySegment w, long at, int strips, float[] x, float[] y) {
+    w = NativeMemory.known(w);
     int i = 0;
     FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
@@ -306,6 +308,7 @@ final class BandProducts {
 
   private static void fourKx8(
       MemorySegment w, long at, int strips, float[] scales, float[] x, int i, float[] y) {
+    w = NativeMemory.known(w);
     FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
     FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);
@@ -384,6 +387,7 @@ final class BandProducts {
 
   private static void sixKx8(
       MemorySegment w, long at, int strips, float[] scales, float[] x, int i, float[] y) {
+    w = NativeMemory.known(w);
     FloatVector a0 = FloatVector.fromArray(F, y, 0 * LANES);
     FloatVector b0 = FloatVector.fromArray(F, y, 1 * LANES);
     FloatVector a1 = FloatVector.fromArray(F, y, 2 * LANES);

@@ -33,13 +33,14 @@ final class KvVectors {
 
   /** The keys [headDim][pageSize]. */
   static MemorySegment keys(MemorySegment page, KvLayout layout, Scratch scratch) {
+    page = NativeMemory.known(page);
     int pageSize = layout.pageSize();
     int rows = layout.headDim();
     return switch (layout.type()) {
       case F32 -> page;
       case F16 -> halves(page, layout.keys(), rows * pageSize, scratch);
       case Q8 -> {
-        MemorySegment target = scratch.aligned(4L * rows * pageSize);
+        MemorySegment target = NativeMemory.known(scratch.aligned(4L * rows * pageSize));
         long scales = layout.scales(layout.keys());
         for (int b = 0; b < KvLayout.blocks(rows); b++) {
           int end = Math.min(rows, (b + 1) * KvLayout.BLOCK);
@@ -67,7 +68,7 @@ final class KvVectors {
       case F32 -> page;
       case F16 -> halves(page, layout.values() + 2 * first, n * KvLayout.BLOCK, scratch);
       case Q8 -> {
-        MemorySegment target = scratch.aligned(4L * n * KvLayout.BLOCK);
+        MemorySegment target = NativeMemory.known(scratch.aligned(4L * n * KvLayout.BLOCK));
         long scales = layout.scales(layout.values()) + 4L * block * layout.pageSize();
         for (int p = 0; p < n; p++) {
           float scale = page.get(KvLayout.FLOAT, scales + 4L * p);
@@ -83,7 +84,7 @@ final class KvVectors {
   }
 
   private static MemorySegment halves(MemorySegment page, long at, int n, Scratch scratch) {
-    MemorySegment target = scratch.aligned(4L * n);
+    MemorySegment target = NativeMemory.known(scratch.aligned(4L * n));
     int i = 0;
     for (; i + LANES <= n; i += LANES) {
       VectorDot.halves(page, at + 2L * i).intoMemorySegment(target, 4L * i, LE);

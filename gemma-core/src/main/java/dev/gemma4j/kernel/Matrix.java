@@ -21,6 +21,7 @@ public record Matrix(TensorType type, int rows, int cols, MemorySegment data, bo
       throw new IllegalArgumentException(
           data.byteSize() + " bytes for a " + type + " matrix of " + rows + " x " + cols);
     }
+    data = NativeMemory.of(data);
   }
 
   /** A matrix as checkpoints store it, row after row. */

@@ -78,6 +78,7 @@ final class Panel {
       int yAt,
       int yStride,
       boolean add) {
+    panel = NativeMemory.known(panel);
     int x1 = xAt + xStride;
     int x2 = x1 + xStride;
     int x3 = x2 + xStride;
@@ -177,6 +178,7 @@ final class Panel {
       int yAt,
       int yStride,
       boolean add) {
+    panel = NativeMemory.known(panel);
     int x1 = xAt + xStride;
     int x2 = x1 + xStride;
     int x3 = x2 + xStride;
@@ -256,6 +258,7 @@ final class Panel {
       int yAt,
       int yStride,
       boolean add) {
+    panel = NativeMemory.known(panel);
     int x1 = xAt + xStride;
     int x2 = x1 + xStride;
     int x3 = x2 + xStride;
@@ -313,6 +316,7 @@ final class Panel {
       float[] y,
       int yAt,
       boolean add) {
+    panel = NativeMemory.known(panel);
     FloatVector a0 = FloatVector.zero(F), b0 = a0;
     if (add) {
       a0 = FloatVector.fromArray(F, y, yAt);

@@ -345,6 +345,7 @@ final class RowBands {
   }
 
   private static void scalesQ4K(MemorySegment w, long head, int set, float[] out) {
+    w = NativeMemory.known(w);
     FloatVector d = VectorDot.halves(w, head + set * 2 * HALVES);
     FloatVector min = VectorDot.halves(w, head + (set * 2 + 1) * HALVES).neg();
     int to = set * 2 * LANES;
@@ -361,6 +362,7 @@ final class RowBands {
   }
 
   private static void scalesQ6K(MemorySegment w, long head, int set, float[] out) {
+    w = NativeMemory.known(w);
     FloatVector d = VectorDot.halves(w, head + set * HALVES);
     int to = set * 2 * LANES;
     for (int half = 0; half < 2 * STRIPS; half += 4) {
@@ -394,7 +396,8 @@ final class RowBands {
   /** Strips of one set. */
   private static void decodeK(
       Matrix w, int row, int s, int n, MemorySegment panel, float[] scales) {
-    MemorySegment data = w.data();
+    panel = NativeMemory.known(panel);
+    MemorySegment data = NativeMemory.known(w.data());
     boolean six = w.type() == TensorType.Q6_K;
     IntVector low = IntVector.broadcast(I, six ? SIX_NIBBLE : NIBBLE);
     IntVector high = IntVector.broadcast(I, six ? SIX_PAIR : 0);
@@ -429,7 +432,8 @@ final class RowBands {
 
   /** Both sets by turns. */
   private static void decodeQ4(Matrix w, int row, int s, int n, MemorySegment panel) {
-    MemorySegment data = w.data();
+    panel = NativeMemory.known(panel);
+    MemorySegment data = NativeMemory.known(w.data());
     long at = stripAt(w, row, s);
     long to = 0;
     for (int i = 0; i < n; i++, at += FOUR) {
@@ -464,7 +468,7 @@ final class RowBands {
 
   /** One row as f32. */
   static void unpackRow(Matrix w, int row, float[] out, int offset) {
-    MemorySegment data = w.data();
+    MemorySegment data = NativeMemory.known(w.data());
     int lane = row % LANES;
     boolean six = w.type() == TensorType.Q6_K;
     for (int s = 0; s < w.cols() / STRIP; s++) {
@@ -492,7 +496,7 @@ final class RowBands {
 
   /** A row's scale of half a strip. */
   private static float scale(Matrix w, int row, int s, int half) {
-    MemorySegment data = w.data();
+    MemorySegment data = NativeMemory.known(w.data());
     long head = blockAt(w, row, s);
     int set = row % ROWS / LANES;
     int lane = row % LANES;
@@ -514,7 +518,7 @@ final class RowBands {
     if (w.type() != TensorType.Q4_K) {
       return scale * (w.type() == TensorType.Q4_0 ? -8 : -32);
     }
-    MemorySegment data = w.data();
+    MemorySegment data = NativeMemory.known(w.data());
     long head = blockAt(w, row, s);
     int set = row % ROWS / LANES;
     int lane = row % LANES;

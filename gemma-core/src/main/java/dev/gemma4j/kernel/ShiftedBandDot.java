@@ -147,6 +147,7 @@ final class ShiftedBandDot {
       float[] starts,
       int start,
       float[] out) {
+    w = NativeMemory.known(w);
     IntVector low = IntVector.broadcast(I, 0xf);
     IntVector high = IntVector.broadcast(I, 0xf0);
     for (int to = 0; to < n * 2 * ROWS; to += 2 * ROWS, at += bytes) {
@@ -183,6 +184,7 @@ final class ShiftedBandDot {
   /** Adds what the bits above the nibbles make, a vector of pairs of each set for a scale. */
   private static void pairs(
       MemorySegment w, long at, long step, long bytes, int n, float[] x, int i, float[] out) {
+    w = NativeMemory.known(w);
     IntVector low = IntVector.broadcast(I, 0x3);
     IntVector high = IntVector.broadcast(I, 0xc);
     for (int to = 0; to < n * 2 * ROWS; to += 2 * ROWS, at += bytes) {
@@ -220,6 +222,7 @@ final class ShiftedBandDot {
   /** Adds the products times the scales of Q4_0. */
   private static void scaleQ4(
       MemorySegment w, long at, long step, int n, float[] products, float[] sums) {
+    w = NativeMemory.known(w);
     FloatVector a = FloatVector.fromArray(F, sums, 0 * LANES);
     FloatVector b = FloatVector.fromArray(F, sums, 1 * LANES);
     FloatVector c = FloatVector.fromArray(F, sums, 2 * LANES);

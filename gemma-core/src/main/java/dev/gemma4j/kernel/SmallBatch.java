@@ -141,6 +141,7 @@ final class SmallBatch {
    */
   private static void arrange(
       float[] x, int xStride, int cols, int batch, boolean pairs, MemorySegment input) {
+    input = NativeMemory.known(input);
     int padded = (batch + ROWS - 1) / ROWS * ROWS;
     for (int b = 0; b < padded; b++) {
       long at = ((long) (b - b % ROWS) * cols + b % ROWS * LANES) * Float.BYTES;
@@ -179,6 +180,8 @@ final class SmallBatch {
   /** Four rows as floats, the even ones of 2 * LANES columns before the odd ones. */
   private static void f16(
       MemorySegment w, long at, long next, int cols, MemorySegment out, long to) {
+    w = NativeMemory.known(w);
+    out = NativeMemory.known(out);
     VectorDot.faultsThrow(w, at);
     for (int j = 0; j < ROWS; j++, at += next, to += (long) cols * Float.BYTES) {
       for (int i = 0; i < cols; i += 2 * LANES) {
@@ -191,6 +194,8 @@ final class SmallBatch {
 
   private static void f32(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    w = NativeMemory.known(w);
+    x = NativeMemory.known(x);
     VectorDot.faultsThrow(w, at);
     FloatVector a0 = FloatVector.zero(F),
         a1 = a0,
@@ -255,6 +260,8 @@ final class SmallBatch {
 
   private static void bf16(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    w = NativeMemory.known(w);
+    x = NativeMemory.known(x);
     VectorDot.faultsThrow(w, at);
     FloatVector a0 = FloatVector.zero(F),
         a1 = a0,
@@ -349,6 +356,8 @@ final class SmallBatch {
   /** The same for the first two rows of a tile of the batch. */
   private static void bf16Two(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    w = NativeMemory.known(w);
+    x = NativeMemory.known(x);
     VectorDot.faultsThrow(w, at);
     FloatVector a0 = FloatVector.zero(F), a1 = a0, b0 = a0, b1 = a0;
     FloatVector c0 = a0, c1 = a0, d0 = a0, d1 = a0;
@@ -400,6 +409,8 @@ final class SmallBatch {
 
   private static void q8(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    w = NativeMemory.known(w);
+    x = NativeMemory.known(x);
     FloatVector a0 = FloatVector.zero(F),
         a1 = a0,
         a2 = a0,
@@ -492,6 +503,8 @@ final class SmallBatch {
   /** The same for the first two rows of a tile of the batch. */
   private static void q8Two(
       MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+    w = NativeMemory.known(w);
+    x = NativeMemory.known(x);
     FloatVector a0 = FloatVector.zero(F), a1 = a0, b0 = a0, b1 = a0;
     FloatVector c0 = a0, c1 = a0, d0 = a0, d1 = a0;
     long at1 = at + next;

@@ -4,16 +4,30 @@ import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import java.util.concurrent.locks.LockSupport;
 
 /**
- * {@link VectorKernels}, and for small models plain loops until C2 has compiled those, each
- * operation by itself, as {@link Apprentice} tells. Both compute the same, to the last bit: the
- * loops are fast within milliseconds, but vectors are objects to all but C2, and a small model's
- * first texts would be over before it has them.
+ * {@link VectorKernels}, and plain loops until C2 has compiled those, each operation by itself, as
+ * {@link Apprentice} tells. Both compute the same, to the last bit: the loops are fast within
+ * milliseconds, but vectors are objects to all but C2, and a small model's first texts would be
+ * over before it has them. For products of large matrices the loops are too slow: those wait.
  */
 final class StartingKernels implements Kernels {
-  /** Weights of a matrix with whose first products kernels are compiled before a pass is over. */
+  /** Weights of a matrix that is too large for plain loops. */
   private static final int LARGE = 1 << 22;
+
+  // Of the matrix that a kernel is compiled with. C2 compiles a method that was called 600 times
+  // and has made 15,000 turns; after 40,000 turns, which rows of a large matrix make sooner, it
+  // would compile the loops alone first.
+  private static final int ROWS = 4 * ROW_GROUP;
+  private static final int COLS = 768;
+  private static final int BATCH = 32;
+
+  private static final long PATIENCE = 1_500_000_000; // nanoseconds
+  private static final long PAUSE = 3_000_000;
+
+  /** Nanoseconds for a weight and a row of the batch: compiled 0.02 to 0.2, before 10 and more. */
+  private static final double COMPILED = 1;
 
   /**
    * Products differ by the batch: one row, up to 16, or more. Some types' kernels change earlier,
@@ -64,12 +78,10 @@ final class StartingKernels implements Kernels {
       Scratch scratch) {
     int size = batch == 1 ? 0 : batch <= 16 ? 1 : 2;
     Apprentice.Operation operation = products[w.type().ordinal() * BATCHES + size];
-    boolean ready = operation.ready();
-    if (!ready && w.rows() >= LARGE / w.cols()) {
-      apprentice.skip();
-      ready = true;
+    if (!operation.ready() && w.rows() >= LARGE / w.cols()) {
+      train(operation, w, batch, scratch);
     }
-    if (ready || w.packed()) {
+    if (operation.ready() || w.packed()) {
       vector.matmul(w, from, to, x, xStride, batch, y, yStride, scratch);
       return;
     }
@@ -176,6 +188,36 @@ final class StartingKernels implements Kernels {
                 .mixValues(
                     weights, stride, heads, pages, layout, length, from, to, out, outOffset,
                     scratch));
+  }
+
+  /**
+   * Has a kernel compiled before it serves a large matrix, by products of a small one that are not
+   * used, in all threads: else the first product would take as long as others take by the hundred.
+   */
+  private void train(Apprentice.Operation operation, Matrix large, int rows, Scratch scratch) {
+    int batch = Math.min(rows, BATCH);
+    TensorType type = large.type();
+    Arena arena = Arena.ofAuto();
+    long bytes = type.byteSize((long) ROWS * COLS);
+    Matrix w = new Matrix(type, ROWS, COLS, arena.allocate(bytes, Long.BYTES));
+    if (large.packed()) {
+      try (WorkerPool caller = WorkerPool.start(1, "train")) { // has no thread of its own
+        w = vector.pack(w, arena, caller);
+      }
+    }
+    float[] x = new float[batch * COLS];
+    float[] y = new float[batch * ROWS];
+    long begin = System.nanoTime();
+    while (!operation.ready()) {
+      long start = System.nanoTime();
+      vector.matmul(w, 0, ROWS, x, COLS, batch, y, ROWS, scratch);
+      long end = System.nanoTime();
+      if (end - start < COMPILED * ROWS * COLS * batch || end - begin > PATIENCE) {
+        operation.graduate();
+      } else {
+        LockSupport.parkNanos(Math.min(PAUSE, end - start)); // the processors are C2's, too
+      }
+    }
   }
 
   /** A call whose turn it may be to be served by vectors. */

@@ -114,7 +114,7 @@ final class VectorMatmul {
    * a loop that decodes them waits for a few lines at once, one that only reads for many.
    */
   private static void touch(Matrix w, int from, int to, int k, int end, Scratch scratch) {
-    MemorySegment data = w.data();
+    MemorySegment data = NativeMemory.known(w.data());
     long start = w.type().byteSize(k);
     long size = w.type().byteSize(end) - start;
     int sum = 0;
@@ -172,6 +172,7 @@ final class VectorMatmul {
 
   /** LANES rows become the panel's columns from byte {@code at} on. */
   private static void turn(float[] decoded, int n, MemorySegment panel, long at) {
+    panel = NativeMemory.known(panel);
     int done = 0;
     if (LANES == 16) {
       done = n / LANES * LANES;
@@ -189,6 +190,7 @@ final class VectorMatmul {
    * times as long.
    */
   private static void turn16(float[] decoded, int n, MemorySegment panel, long at) {
+    panel = NativeMemory.known(panel);
     FloatVector low = FloatVector.fromArray(F, INTERLEAVE, 0);
     FloatVector high = FloatVector.fromArray(F, INTERLEAVE, LANES);
     for (int k = 0; k < n; k += 16, at += 16 * STEP) {
@@ -293,7 +295,7 @@ final class VectorMatmul {
 
   /** Columns [k, k + n) of one row as f32. */
   private static void decode(Matrix w, int row, int k, int n, float[] out, int at) {
-    MemorySegment data = w.data();
+    MemorySegment data = NativeMemory.known(w.data());
     long start = row * w.rowBytes() + w.type().byteSize(k);
     VectorDot.faultsThrow(data, start);
     if (w.type() == TensorType.BF16) {

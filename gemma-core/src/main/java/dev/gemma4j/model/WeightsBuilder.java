@@ -163,7 +163,9 @@ public final class WeightsBuilder {
         converted = convert(tensor, stored, type, owner(type, temporary), pool);
       }
       Matrix packed = pack(tensor, converted, pool);
-      if (packed == stored && copy) {
+      // Kernels read no mapped memory: that of files is not mapped any more in a matrix, unless it
+      // is too large.
+      if (packed == stored && (copy || stored.data().isMapped())) {
         packed = WeightConverter.copy(stored, arena, pool);
       }
       if (packed != stored && tensor.data().isMapped()) {

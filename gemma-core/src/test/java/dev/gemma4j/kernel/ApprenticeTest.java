@@ -53,15 +53,21 @@ class ApprenticeTest {
   }
 
   @Test
-  void operationsShareTheTimeAndLargeModelsNeedNone() {
+  void operationsShareTheTime() {
     Apprentice.Operation products = apprentice.operation();
     Apprentice.Operation norms = apprentice.operation();
     norms.done(false, 1, 10);
     assertThat(norms.turn(1)).isFalse();
     products.done(false, 1, 100_000);
     assertThat(norms.turn(1)).isTrue();
-    assertThat(products.ready()).isFalse();
-    apprentice.skip();
+  }
+
+  @Test
+  void oneIsDoneWithItByItself() {
+    Apprentice.Operation products = apprentice.operation();
+    Apprentice.Operation norms = apprentice.operation();
+    products.graduate();
     assertThat(products.ready()).isTrue();
+    assertThat(norms.ready()).isFalse();
   }
 }

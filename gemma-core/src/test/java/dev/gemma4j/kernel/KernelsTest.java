@@ -588,4 +588,28 @@ class KernelsTest {
       }
     }
   }
+
+  /** They wait for vectors, which are compiled with another matrix first. */
+  @Test
+  void aStartServesLargeMatricesAsVectorsDo() {
+    assumeTrue(KernelProvider.vectorAvailable());
+    Scratch scratch = new Scratch();
+    int n = 2048;
+    try (Arena arena = Arena.ofConfined();
+        WorkerPool pool = WorkerPool.start(1, "test")) {
+      for (TensorType type : new TensorType[] {TensorType.Q8_0, TensorType.Q4_0}) {
+        Kernels vector = new VectorKernels();
+        Kernels starting = new StartingKernels();
+        Matrix w = vector.pack(matrix(type, n, n, arena), arena, pool);
+        for (int batch : new int[] {1, 40}) {
+          float[] x = floats(batch * n);
+          float[] expected = new float[batch * n];
+          float[] y = new float[batch * n];
+          vector.matmul(w, 0, n, x, n, batch, expected, n, scratch);
+          starting.matmul(w, 0, n, x, n, batch, y, n, scratch);
+          assertThat(y).as("%s, %d rows", type, batch).isEqualTo(expected);
+        }
+      }
+    }
+  }
 }
