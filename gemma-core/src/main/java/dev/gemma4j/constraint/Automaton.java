@@ -26,6 +26,7 @@ final class Automaton implements Constraint {
   /** A grammar so ambiguous that more places are possible at once is refused. */
   private static final int MAX_PLACES = 5_000;
 
+  private final List<String> source;
   private final Place start;
   private final Map<Place, Place> known = new HashMap<>(); // this and what follows, by this
   private final List<Place> withRows = new ArrayList<>();
@@ -34,11 +35,12 @@ final class Automaton implements Constraint {
   /**
    * The machine of a grammar.
    *
+   * @param source what the grammar was made of: machines of equal ones are equal
    * @param rules by the names that references use
    * @throws IllegalArgumentException when it allows no text at all, or is too large
    * @throws CancellationException when the thread is interrupted, which stays so
    */
-  Automaton(Expression expression, Map<String, Expression> rules) {
+  Automaton(List<String> source, Expression expression, Map<String, Expression> rules) {
     Place first;
     try {
       first = place(List.of(new Frame(Network.build(expression, rules), null)));
@@ -50,12 +52,23 @@ final class Automaton implements Constraint {
     if (first == null) {
       throw new IllegalStateException("a productive grammar without a first state");
     }
+    this.source = source;
     this.start = first;
   }
 
   @Override
   public State start() {
     return start;
+  }
+
+  @Override
+  public int hashCode() {
+    return source.hashCode();
+  }
+
+  @Override
+  public boolean equals(@Nullable Object other) {
+    return other instanceof Automaton that && source.equals(that.source);
   }
 
   /** Follows all edges that read nothing; null when nothing is left. */

@@ -7,9 +7,9 @@ import org.jspecify.annotations.Nullable;
  * is tried against it, and only those are allowed after which the text can still become valid; the
  * text may end in an accepting state alone. {@link Constraints} makes the usual ones.
  *
- * <p>An implementation is immutable: one constraint serves any number of generations at once. A
- * text of more than ASCII needs states within its characters, and one that allows malformed UTF-8
- * gets U+FFFD.
+ * <p>An implementation is immutable: one constraint serves any number of generations at once, and
+ * may stand for those that equal it. A text of more than ASCII needs states within its characters,
+ * and one that allows malformed UTF-8 gets U+FFFD.
  */
 @FunctionalInterface
 public interface Constraint {

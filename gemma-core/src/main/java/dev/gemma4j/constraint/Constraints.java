@@ -1,15 +1,17 @@
 package dev.gemma4j.constraint;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
 /**
  * The usual constraints. Compile one once and share it: all are immutable and safe for any number
- * of threads and generations. To compile a large one may take seconds, which an interrupt of the
- * thread ends with a {@link java.util.concurrent.CancellationException}; it stays set. A text that
- * can be read in more than 5000 ways at once is not understood: {@code ((a?){1000}){1000}} is
- * refused, and {@code x((a?){1000}){1000}} ends a generation after its x with an {@link
- * IllegalStateException}.
+ * of threads and generations. Two of the same text are equal, so that a generation with one knows
+ * what the model's last ones with the other found out. To compile a large one may take seconds,
+ * which an interrupt of the thread ends with a {@link java.util.concurrent.CancellationException};
+ * it stays set. A text that can be read in more than 5000 ways at once is not understood: {@code
+ * ((a?){1000}){1000}} is refused, and {@code x((a?){1000}){1000}} ends a generation after its x
+ * with an {@link IllegalStateException}.
  */
 public final class Constraints {
   private Constraints() {}
@@ -25,7 +27,9 @@ public final class Constraints {
     }
     List<Expression> options =
         List.of(texts).stream().<Expression>map(Expression.Literal::new).toList();
-    return new Automaton(new Expression.Choice(options), Map.of());
+    List<String> source = new ArrayList<>(List.of("choice"));
+    source.addAll(List.of(texts));
+    return new Automaton(source, new Expression.Choice(options), Map.of());
   }
 
   /**
@@ -42,7 +46,7 @@ public final class Constraints {
    *     text matches, or that the expression is too large
    */
   public static Constraint regex(String pattern) {
-    return new Automaton(RegexParser.parse(pattern, false), Map.of());
+    return new Automaton(List.of("regex", pattern), RegexParser.parse(pattern, false), Map.of());
   }
 
   /**

@@ -76,12 +76,12 @@ final class SchemaCompiler {
       Entry<String, Object> next = compiler.unread.remove();
       compiler.rules.put(next.getKey(), compiler.expression(next.getKey(), next.getValue()));
     }
-    return new Automaton(start, compiler.rules);
+    return new Automaton(List.of("schema", schema), start, compiler.rules);
   }
 
   /** The machine of any JSON object. */
   static Automaton anyObject() {
-    return new Automaton(ANY_OBJECT, ANY);
+    return new Automaton(List.of("object"), ANY_OBJECT, ANY);
   }
 
   private static Expression list(String open, Expression item, String close) {

@@ -25,7 +25,7 @@ public final class ConstrainedText {
     this.tokenizer = tries.tokenizer();
     this.masks = tries.masks(constraint);
     this.ends = Set.copyOf(ends);
-    this.state = constraint.start();
+    this.state = masks.start();
     this.allowed = masks.of(state, true);
     look();
   }

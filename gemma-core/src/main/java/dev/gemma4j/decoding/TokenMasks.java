@@ -10,6 +10,7 @@ final class TokenMasks {
 
   private record Key(Constraint.State state, boolean atStart) {}
 
+  private final Constraint constraint;
   private final TokenTries tries;
   private final StateTable states = new StateTable();
   private final Map<Key, long[]> kept =
@@ -22,8 +23,14 @@ final class TokenMasks {
         }
       };
 
-  TokenMasks(TokenTries tries) {
+  TokenMasks(Constraint constraint, TokenTries tries) {
+    this.constraint = constraint;
     this.tries = tries;
+  }
+
+  /** The state before the first byte: another constraint's states may equal none of these. */
+  Constraint.State start() {
+    return constraint.start();
   }
 
   /** Bits by id, not to be changed. */

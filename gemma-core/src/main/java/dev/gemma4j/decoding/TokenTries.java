@@ -32,9 +32,9 @@ public final class TokenTries {
     return tokenizer;
   }
 
-  /** The masks of a constraint, common to all its generations. */
+  /** The masks of a constraint, common to all its generations, and to those of equal ones. */
   synchronized TokenMasks masks(Constraint constraint) {
-    return masks.computeIfAbsent(constraint, unknown -> new TokenMasks(this));
+    return masks.computeIfAbsent(constraint, unknown -> new TokenMasks(unknown, this));
   }
 
   synchronized TokenTrie get(boolean atStart) {

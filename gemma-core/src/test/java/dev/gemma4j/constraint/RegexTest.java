@@ -115,7 +115,7 @@ class RegexTest {
   })
   void aSearchNeedsAMatchAnywhere(String regex, String text, boolean expected) {
     assertThat(Pattern.compile(regex).matcher(text).find()).isEqualTo(expected);
-    Automaton constraint = new Automaton(RegexParser.parse(regex, true), Map.of());
+    Automaton constraint = new Automaton(List.of(regex), RegexParser.parse(regex, true), Map.of());
     assertThat(accepts(constraint, text)).isEqualTo(expected);
   }
 
@@ -135,7 +135,8 @@ class RegexTest {
   void aSchemasClassesAreEcmascriptsAndJavas(String regex, String expected) {
     // U+180E is a space to \h and was one to ECMAScript once; U+0085 is one to \v.
     Pattern pattern = Pattern.compile(expected);
-    Automaton constraint = new Automaton(RegexParser.parse("^" + regex + "$", true), Map.of());
+    Automaton constraint =
+        new Automaton(List.of(regex), RegexParser.parse("^" + regex + "$", true), Map.of());
     for (int c = 0; c < 0x10000; c++) {
       String text = Character.toString(c);
       if (c != 0x180e && c != 0x85 && (c < 0xd800 || c > 0xdfff)) {

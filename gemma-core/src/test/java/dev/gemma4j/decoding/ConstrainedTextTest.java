@@ -263,4 +263,79 @@ class ConstrainedTextTest {
       assertThat(tokenizer.decode(id)).isEqualTo(text);
     }
   }
+
+  /** A constraint that equals all others of its kind, though their states do not, and counts. */
+  private static final class Counted implements Constraint {
+    private final Constraint letters = Constraints.regex("[a-z]*");
+    private int asked;
+
+    private record Place(Counted of, State state) implements State {
+      @Override
+      public @Nullable State next(int b) {
+        of.asked++;
+        State reached = state.next(b);
+        return reached == null ? null : new Place(of, reached);
+      }
+
+      @Override
+      public boolean isAccepting() {
+        return state.isAccepting();
+      }
+    }
+
+    @Override
+    public State start() {
+      return new Place(this, letters.start());
+    }
+
+    @Override
+    public int hashCode() {
+      return 1;
+    }
+
+    @Override
+    public boolean equals(@Nullable Object other) {
+      return other instanceof Counted;
+    }
+  }
+
+  @Test
+  void whatATextFoundOutATextOfAnEqualConstraintKnows() {
+    Counted first = new Counted();
+    Counted second = new Counted();
+    TokenTries tries = new TokenTries(tokenizer);
+    List<Integer> found =
+        possible(new ConstrainedText(first, tries, Set.of(EOS)), tokenizer.vocabSize());
+    assertThat(first.asked).isPositive();
+    ConstrainedText again = new ConstrainedText(second, tries, Set.of(EOS));
+    assertThat(possible(again, tokenizer.vocabSize())).isEqualTo(found);
+    again.append(found.stream().filter(id -> id != EOS).findFirst().orElseThrow());
+    assertThat(second.asked).isZero();
+  }
+
+  @Test
+  void constraintsOfTheSameTextAreEqual() {
+    String schema = "{\"type\": \"integer\"}";
+    List<Constraint> one =
+        List.of(
+            Constraints.regex("a"),
+            Constraints.regex("b"),
+            Constraints.choice("a"),
+            Constraints.choice("a", "b"),
+            Constraints.jsonSchema(schema),
+            Constraints.jsonSchema("{\"type\": \"null\"}"),
+            Constraints.jsonObject());
+    List<Constraint> other =
+        List.of(
+            Constraints.regex("a"),
+            Constraints.regex("b"),
+            Constraints.choice("a"),
+            Constraints.choice("a", "b"),
+            Constraints.jsonSchema(schema),
+            Constraints.jsonSchema("{\"type\": \"null\"}"),
+            Constraints.jsonObject());
+    assertThat(one).isEqualTo(other).doesNotHaveDuplicates();
+    assertThat(one.stream().map(Object::hashCode))
+        .containsExactlyElementsOf(other.stream().map(Object::hashCode).toList());
+  }
 }

@@ -60,7 +60,7 @@ record CompletionRequest(
   private static final Set<String> OF_CHAT =
       Set.of("messages", "max_completion_tokens", "top_logprobs");
 
-  /** What changes nothing here. */
+  /** What changes nothing here: a wish for how to answer that this model cannot follow, too. */
   private static final Set<String> IGNORED =
       Set.of(
           "user",
@@ -69,7 +69,10 @@ record CompletionRequest(
           "service_tier",
           "safety_identifier",
           "prompt_cache_key",
-          "prompt_cache_retention");
+          "prompt_cache_retention",
+          "prediction",
+          "reasoning_effort",
+          "verbosity");
 
   /** Values of what is not understood that ask for what is done anyway. */
   private static final Map<String, Set<String>> NEUTRAL =
@@ -77,7 +80,8 @@ record CompletionRequest(
           "tools", Set.of("[]"),
           "tool_choice", Set.of("\"none\"", "\"auto\""),
           "parallel_tool_calls", Set.of("false", "true"),
-          "reasoning_effort", Set.of("\"none\""),
+          "functions", Set.of("[]"),
+          "function_call", Set.of("\"none\"", "\"auto\""),
           "modalities", Set.of("[\"text\"]"),
           "echo", Set.of("false"));
 
@@ -104,6 +108,16 @@ record CompletionRequest(
         throw ApiException.badRequest("Invalid schema: " + e.getMessage(), "response_format");
       }
     }
+  }
+
+  /**
+   * What a choice of it failed with, or what that means: of a schema it may turn out only while a
+   * text is made that it has too many readings, or wants what the vocabulary cannot say.
+   */
+  Throwable blamed(Throwable e) {
+    return schema != null && e instanceof IllegalStateException
+        ? ApiException.badRequest("Invalid schema: " + e.getMessage(), "response_format")
+        : e;
   }
 
   /** The options of one choice, counted over all prompts. One thread at a time asks. */

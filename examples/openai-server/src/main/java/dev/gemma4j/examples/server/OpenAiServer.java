@@ -362,7 +362,7 @@ final class OpenAiServer implements AutoCloseable {
                       task.cancel(gone);
                       throw gone;
                     } catch (RuntimeException | Error e) {
-                      task.cancel(e);
+                      task.cancel(request.blamed(e));
                       throw e;
                     } finally {
                       computed.countDown();

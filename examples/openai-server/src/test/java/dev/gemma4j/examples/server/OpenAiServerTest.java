@@ -43,6 +43,7 @@ import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 @Timeout(60)
 class OpenAiServerTest {
@@ -347,6 +348,21 @@ class OpenAiServerTest {
         + "'}}}}";
   }
 
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aSchemaThatProvesTooAmbiguousIsTheClients(boolean streaming) throws Exception {
+    String ambiguous = schema("^((a?){1000}){1000}$");
+    HttpResponse<String> answer =
+        send(
+            server,
+            "/v1/completions",
+            ambiguous.replace("'max_tokens'", "'stream': " + streaming + ", 'max_tokens'"));
+    assertThat(answer.statusCode()).as(answer.body()).isEqualTo(400);
+    JsonNode error = JSON.readTree(answer.body()).get("error");
+    assertThat(error.get("message").asText()).startsWith("Invalid schema: ").contains("ambiguous");
+    assertThat(error.get("param").asText()).isEqualTo("response_format");
+  }
+
   @Test
   void theCompilationOfASchemaIsBounded() throws Exception {
     ServerOptions options =
@@ -390,7 +406,7 @@ class OpenAiServerTest {
         "{'prompt': 'x', 'best_of': 2} | best_of",
         "{'prompt': 'x', 'n': 2, 'best_of': 3} | best_of",
         "{'prompt': 'x', 'tool_choice': 'required'} | tool_choice",
-        "{'prompt': 'x', 'reasoning_effort': 'low'} | reasoning_effort",
+        "{'prompt': 'x', 'function_call': {'name': 'f'}} | function_call",
         "{'prompt': 'x', 'top_k': -2} | top_k",
         "{'prompt': 'x', 'tools': [{}]} | tools",
         "{'prompt': 'x', 'response_format': 'text'} | response_format",
@@ -422,7 +438,11 @@ class OpenAiServerTest {
         "'tool_choice': 'auto'",
         "'parallel_tool_calls': false",
         "'parallel_tool_calls': true",
-        "'reasoning_effort': 'none'",
+        "'functions': []",
+        "'function_call': 'auto'",
+        "'reasoning_effort': 'low'",
+        "'verbosity': 'medium'",
+        "'prediction': {'type': 'content', 'content': 'x'}",
         "'prompt_cache_retention': '24h'",
         "'n': 2, 'best_of': 2",
         "'top_k': -1",
