@@ -51,7 +51,10 @@ final class BeamSearch implements AutoCloseable {
     Session session = gemma.newSession(options.adapter());
     beams.add(
         new Beam(
-            session, List.of(), 0, constraint == null ? null : gemma.constrain(constraint, ends)));
+            session,
+            List.of(),
+            0,
+            constraint == null ? null : gemma.constrain(constraint, ends, () -> false)));
     session.check(prompt);
     // The last token is not run, so that there may be one more than the context has positions left.
     longest = Math.min(options.maxTokens(), gemma.contextLength() - prompt.length + 1);

@@ -33,6 +33,7 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -387,7 +388,7 @@ public final class Gemma implements AutoCloseable {
   }
 
   /** Where a text under a constraint begins. */
-  ConstrainedText constrain(Constraint constraint, Set<Integer> ends) {
+  ConstrainedText constrain(Constraint constraint, Set<Integer> ends, BooleanSupplier cancelled) {
     TokenTries found;
     turn.lock();
     try {
@@ -398,7 +399,7 @@ public final class Gemma implements AutoCloseable {
     } finally {
       turn.unlock();
     }
-    return new ConstrainedText(constraint, found, ends);
+    return new ConstrainedText(constraint, found, ends, cancelled);
   }
 
   /** The tokens that end a text; a chat's answer ends with its turn, too. */

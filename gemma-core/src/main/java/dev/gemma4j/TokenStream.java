@@ -132,7 +132,8 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
       if (drafter instanceof ModelDrafter guesses) {
         guesses.cancelledBy(() -> cancelled);
       }
-      this.constrained = constraint == null ? null : gemma.constrain(constraint, ends);
+      this.constrained =
+          constraint == null ? null : gemma.constrain(constraint, ends, () -> cancelled);
     } catch (Throwable t) {
       release();
       throw t;
@@ -247,6 +248,9 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     }
     Logits row;
     try {
+      if (constrained != null) {
+        constrained.prepare();
+      }
       row = nextLogits();
     } catch (CancellationException e) {
       return finish(FinishReason.CANCELLED, null);
@@ -258,12 +262,16 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (ends.contains(id) && !options.ignoreEos()) {
       return finish(FinishReason.EOS, id);
     }
+    if (constrained != null) {
+      try {
+        constrained.append(id);
+      } catch (CancellationException e) {
+        return finish(FinishReason.CANCELLED, null);
+      }
+    }
     ids.add(id);
     if (last != null) {
       logProbabilities.add(last);
-    }
-    if (constrained != null) {
-      constrained.append(id);
     }
     int searchFrom = Math.max(0, text.length() - longestStop + 1);
     text.append(decoder.push(id));

@@ -14,6 +14,10 @@ import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -148,5 +152,51 @@ class ConstraintTest {
       count += logits.get(id) > Float.NEGATIVE_INFINITY ? 1 : 0;
     }
     return count;
+  }
+
+  /** Any text; each is a state of its own, and none is known before. */
+  private record SoFar(String text, Runnable asked) implements Constraint.State {
+    @Override
+    public SoFar next(int b) {
+      asked.run();
+      return new SoFar(text + (char) b, asked);
+    }
+
+    @Override
+    public boolean isAccepting() {
+      return true;
+    }
+  }
+
+  @Test
+  void itEndsWhileItIsComputedWhatIsAllowed() {
+    for (int tokens = 0; tokens < 2; tokens++) {
+      for (Consumer<TokenStream> how :
+          List.<Consumer<TokenStream>>of(
+              TokenStream::cancel, stream -> Thread.currentThread().interrupt())) {
+        AtomicReference<@Nullable TokenStream> victim = new AtomicReference<>();
+        AtomicInteger asked = new AtomicInteger();
+        Runnable next =
+            () -> {
+              TokenStream stream = victim.get();
+              if (stream != null) {
+                asked.incrementAndGet();
+                how.accept(stream);
+              }
+            };
+        GenerationOptions options = options(() -> new SoFar("", next), 1).build();
+        try (TokenStream stream = gemma.stream(Prompt.of("a"), options)) {
+          for (int i = 0; i < tokens; i++) {
+            stream.next();
+          }
+          victim.set(stream);
+          assertThat(stream.hasNext()).isFalse();
+          Thread.interrupted();
+          assertThat(stream.result().finishReason()).isEqualTo(FinishReason.CANCELLED);
+          assertThat(stream.result().tokens()).hasSize(tokens);
+          assertThat(asked).hasValueBetween(1, 50); // the bytes of one token
+        }
+      }
+    }
   }
 }

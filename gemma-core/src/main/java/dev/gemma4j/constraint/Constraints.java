@@ -9,9 +9,10 @@ import java.util.Map;
  * of threads and generations. Two of the same text are equal, so that a generation with one knows
  * what the model's last ones with the other found out. To compile a large one may take seconds,
  * which an interrupt of the thread ends with a {@link java.util.concurrent.CancellationException};
- * it stays set. A text that can be read in more than 5000 ways at once is not understood: {@code
- * ((a?){1000}){1000}} is refused, and {@code x((a?){1000}){1000}} ends a generation after its x
- * with an {@link IllegalStateException}.
+ * it stays set. What an ambiguous one such as {@code [a-z]*[aeiou][a-z]{1000}} allows may take
+ * seconds at each token, which a cancelled generation ends. A text that can be read in more than
+ * 5000 ways at once is not understood: {@code ((a?){1000}){1000}} is refused, and {@code
+ * x((a?){1000}){1000}} ends a generation after its x with an {@link IllegalStateException}.
  */
 public final class Constraints {
   private Constraints() {}

@@ -4,40 +4,44 @@ import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
 
 /** How far one generation has come in its constraint. */
 public final class ConstrainedText {
   private final Tokenizer tokenizer;
   private final TokenMasks masks;
   private final Set<Integer> ends;
+  private final BooleanSupplier cancelled;
   private Constraint.State state;
   private boolean atStart = true;
-  private long[] allowed;
-  private boolean complete;
+  private long @Nullable [] allowed; // in this state, once asked for
 
   /**
    * The beginning of a text.
    *
    * @param ends the tokens that end it, which only an accepting state allows
-   * @throws IllegalStateException when the vocabulary cannot begin it
+   * @param cancelled asked while it is computed what is allowed; that may take seconds in an
+   *     ambiguous constraint
    */
-  public ConstrainedText(Constraint constraint, TokenTries tries, Set<Integer> ends) {
+  public ConstrainedText(
+      Constraint constraint, TokenTries tries, Set<Integer> ends, BooleanSupplier cancelled) {
     this.tokenizer = tries.tokenizer();
     this.masks = tries.masks(constraint);
     this.ends = Set.copyOf(ends);
+    this.cancelled = cancelled;
     this.state = masks.start();
-    this.allowed = masks.of(state, true);
-    look();
   }
 
   private ConstrainedText(ConstrainedText other) {
     this.tokenizer = other.tokenizer;
     this.masks = other.masks;
     this.ends = other.ends;
+    this.cancelled = other.cancelled;
     this.state = other.state;
     this.atStart = other.atStart;
     this.allowed = other.allowed;
-    this.complete = other.complete;
   }
 
   /** The same text, to go on in its own way. */
@@ -45,34 +49,55 @@ public final class ConstrainedText {
     return new ConstrainedText(this);
   }
 
-  private void look() {
-    boolean continues = false;
+  /**
+   * Computes what is allowed here, unless it is known: as all do that ask for it.
+   *
+   * @throws IllegalStateException when the vocabulary cannot go on from here
+   * @throws CancellationException when cancelled, or the thread is interrupted, meanwhile
+   */
+  public void prepare() {
+    allowed();
+  }
+
+  private long[] allowed() {
+    long[] known = allowed;
+    if (known == null) {
+      known = masks.of(state, atStart, cancelled);
+      if (isEmpty(known) && !state.isAccepting()) {
+        throw new IllegalStateException(
+            "no token of the vocabulary continues the text as its constraint wants");
+      }
+      allowed = known;
+    }
+    return known;
+  }
+
+  private static boolean isEmpty(long[] allowed) {
     for (long word : allowed) {
-      continues |= word != 0;
+      if (word != 0) {
+        return false;
+      }
     }
-    if (!continues && !state.isAccepting()) {
-      throw new IllegalStateException(
-          "no token of the vocabulary continues the text as its constraint wants");
-    }
-    complete = !continues;
+    return true;
   }
 
   /** Whether the text is valid and nothing can follow. */
   public boolean isComplete() {
-    return complete;
+    return isEmpty(allowed());
   }
 
   /** Whether a token may come next. */
   public boolean allows(int id) {
-    return ends.contains(id) ? state.isAccepting() : isSet(id);
+    return ends.contains(id) ? state.isAccepting() : isSet(allowed(), id);
   }
 
-  private boolean isSet(int id) {
+  private static boolean isSet(long[] allowed, int id) {
     return id >> 6 < allowed.length && (allowed[id >> 6] >>> id & 1) != 0;
   }
 
   /** Forbids every token that the constraint does. */
   public void restrict(Logits logits) {
+    long[] allowed = allowed();
     float[] kept = new float[ends.size()];
     int end = 0;
     for (int id : ends) {
@@ -103,7 +128,8 @@ public final class ConstrainedText {
   /**
    * Goes on by a token that it allows and that ends nothing.
    *
-   * @throws IllegalStateException when the vocabulary cannot go on from there
+   * @throws IllegalStateException as {@link #prepare} of the state after it
+   * @throws CancellationException too
    */
   public void append(int id) {
     byte[] bytes = tokenizer.bytes(id);
@@ -115,7 +141,7 @@ public final class ConstrainedText {
       state = reached;
     }
     atStart = false;
-    allowed = masks.of(state, false);
-    look();
+    allowed = null;
+    prepare();
   }
 }

@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.BooleanSupplier;
 
 /**
  * The transitions of a constraint that were needed so far, as numbers in one array: a walk over the
@@ -16,20 +17,24 @@ final class StateTable {
   static final int DEAD = -1;
 
   private static final int UNKNOWN = -2;
-  private static final int MAX_KEPT = 4096; // 1 KB each
+
+  /**
+   * Beyond these all are forgotten but those that a walk stands on: in a constraint that remembers
+   * the text, each token of the vocabulary leads to a state of its own.
+   */
+  static final int MAX_KEPT = 4096; // 1 KB each, and the states
 
   private final Map<Constraint.State, Integer> numbers = new HashMap<>();
   private final List<Constraint.State> states = new ArrayList<>();
   private int[] table = new int[0]; // by state and byte
 
-  /** Where a walk begins; numbers from earlier walks may be void. */
-  int begin(Constraint.State state) {
-    if (states.size() > MAX_KEPT) {
-      numbers.clear();
-      states.clear();
-      table = new int[0];
-    }
-    return number(state);
+  /**
+   * Begins a walk; numbers from earlier ones may be void.
+   *
+   * @param path what the walk stands on, by depth: at first, this state
+   */
+  void begin(Constraint.State state, int[] path) {
+    path[0] = number(state);
   }
 
   private int number(Constraint.State state) {
@@ -50,17 +55,36 @@ final class StateTable {
   /**
    * The state after a byte, or DEAD.
    *
+   * @param path the states down to this depth, whose numbers may change
    * @param b in [0, 255]
+   * @param cancelled as {@link TokenMasks#of}
    */
-  int next(int state, int b) {
-    int known = table[state << 8 | b];
-    return known == UNKNOWN ? ask(state, b) : known;
+  int next(int[] path, int depth, int b, BooleanSupplier cancelled) {
+    int known = table[path[depth] << 8 | b];
+    return known == UNKNOWN ? ask(path, depth, b, cancelled) : known;
   }
 
-  private int ask(int state, int b) {
-    Constraint.State reached = states.get(state).next(b);
+  private int ask(int[] path, int depth, int b, BooleanSupplier cancelled) {
+    TokenMasks.check(cancelled); // here, as an ambiguous constraint may think for long
+    if (states.size() >= MAX_KEPT) {
+      forgetAllBut(path, depth);
+    }
+    Constraint.State reached = states.get(path[depth]).next(b);
     int number = reached == null ? DEAD : number(reached);
-    table[state << 8 | b] = number;
+    table[path[depth] << 8 | b] = number;
     return number;
+  }
+
+  private void forgetAllBut(int[] path, int depth) {
+    List<Constraint.State> kept = new ArrayList<>();
+    for (int i = 0; i <= depth; i++) {
+      kept.add(states.get(path[i]));
+    }
+    numbers.clear();
+    states.clear();
+    Arrays.fill(table, UNKNOWN);
+    for (int i = 0; i <= depth; i++) {
+      path[i] = number(kept.get(i));
+    }
   }
 }

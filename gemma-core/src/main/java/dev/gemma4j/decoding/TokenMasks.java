@@ -3,6 +3,10 @@ package dev.gemma4j.decoding;
 import dev.gemma4j.constraint.Constraint;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
 
 /** The tokens that each state of one constraint allows; those of the states met last are kept. */
 final class TokenMasks {
@@ -12,6 +16,7 @@ final class TokenMasks {
 
   private final Constraint constraint;
   private final TokenTries tries;
+  private final ReentrantLock lock = new ReentrantLock();
   private final StateTable states = new StateTable();
   private final Map<Key, long[]> kept =
       new LinkedHashMap<>(16, 0.75f, true) {
@@ -33,14 +38,42 @@ final class TokenMasks {
     return constraint.start();
   }
 
-  /** Bits by id, not to be changed. */
-  synchronized long[] of(Constraint.State state, boolean atStart) {
-    Key key = new Key(state, atStart);
-    long[] mask = kept.get(key);
-    if (mask == null) {
-      mask = tries.get(atStart).allowed(state, states);
-      kept.put(key, mask);
+  /**
+   * Bits by id, not to be changed.
+   *
+   * @param cancelled asked while they are computed, or another thread computes
+   * @throws CancellationException when cancelled or interrupted meanwhile
+   */
+  long[] of(Constraint.State state, boolean atStart, BooleanSupplier cancelled) {
+    lock(cancelled);
+    try {
+      Key key = new Key(state, atStart);
+      long[] mask = kept.get(key);
+      if (mask == null) {
+        mask = tries.get(atStart).allowed(state, states, cancelled);
+        kept.put(key, mask);
+      }
+      return mask;
+    } finally {
+      lock.unlock();
     }
-    return mask;
+  }
+
+  private void lock(BooleanSupplier cancelled) {
+    boolean locked = lock.tryLock();
+    while (!locked) {
+      check(cancelled);
+      try {
+        locked = lock.tryLock(10, TimeUnit.MILLISECONDS);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt(); // the check's concern
+      }
+    }
+  }
+
+  static void check(BooleanSupplier cancelled) {
+    if (cancelled.getAsBoolean() || Thread.currentThread().isInterrupted()) {
+      throw new CancellationException("cancelled while a constraint's tokens were computed");
+    }
   }
 }

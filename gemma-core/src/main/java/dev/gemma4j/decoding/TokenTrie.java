@@ -4,6 +4,7 @@ import dev.gemma4j.constraint.Constraint;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Tokenizer;
 import java.util.Arrays;
+import java.util.function.BooleanSupplier;
 
 /**
  * The bytes of all pieces that stand for text, as a trie whose nodes lie in preorder: a walk is a
@@ -90,14 +91,15 @@ final class TokenTrie {
    * The tokens that may follow in a state, as bits by id.
    *
    * @param states of the state's constraint
+   * @param cancelled as {@link TokenMasks#of}
    */
-  long[] allowed(Constraint.State state, StateTable states) {
+  long[] allowed(Constraint.State state, StateTable states, BooleanSupplier cancelled) {
     long[] allowed = new long[vocabSize / 64 + 1];
     int[] path = new int[maxDepth + 1]; // states by depth
-    path[0] = states.begin(state);
+    states.begin(state, path);
     for (int node = 0; node < labels.length; ) {
       int depth = depths[node];
-      int reached = states.next(path[depth], labels[node] & 0xff);
+      int reached = states.next(path, depth, labels[node] & 0xff, cancelled);
       path[depth + 1] = reached;
       if (reached == StateTable.DEAD) {
         node = next[node];

@@ -22,10 +22,13 @@ import java.util.Objects;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CountDownLatch;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 /** Whatever a model prefers, what it may choose makes a valid text. */
 class ConstrainedTextTest {
@@ -51,7 +54,7 @@ class ConstrainedTextTest {
   }
 
   private static ConstrainedText start(Constraint constraint, Tokenizer tokenizer) {
-    return new ConstrainedText(constraint, new TokenTries(tokenizer), Set.of(EOS));
+    return new ConstrainedText(constraint, new TokenTries(tokenizer), Set.of(EOS), () -> false);
   }
 
   /** What is possible, by asking for all logits. */
@@ -219,7 +222,7 @@ class ConstrainedTextTest {
   @Test
   void aVocabularyThatCannotGoOnSaysSo() throws IOException {
     Tokenizer tokenizer = spaced(false, "a", "b");
-    assertThatThrownBy(() -> start(Constraints.choice("c"), tokenizer))
+    assertThatThrownBy(() -> start(Constraints.choice("c"), tokenizer).prepare())
         .isInstanceOf(IllegalStateException.class)
         .hasMessageContaining("no token of the vocabulary");
     ConstrainedText text = start(Constraints.choice("ac", "b"), tokenizer);
@@ -254,6 +257,73 @@ class ConstrainedTextTest {
       }
     }
     assertThat(ended).isGreaterThan(20);
+  }
+
+  /** Remembers the text, which must not have the same byte twice in a row. */
+  private record SoFar(String text) implements Constraint.State {
+    @Override
+    public @Nullable SoFar next(int b) {
+      return text.endsWith("" + (char) b) ? null : new SoFar(text + (char) b);
+    }
+
+    @Override
+    public boolean isAccepting() {
+      return true;
+    }
+  }
+
+  @Test
+  void aStateForEachTextIsNotKept() {
+    StateTable states = new StateTable();
+    int[] path = new int[3];
+    states.begin(new SoFar(""), path);
+    for (int first = 0; first < 256; first++) {
+      path[1] = states.next(path, 0, first, () -> false);
+      for (int second = 0; second < 256; second++) {
+        path[2] = states.next(path, 1, second, () -> false);
+        assertThat(path[2]).isLessThanOrEqualTo(StateTable.MAX_KEPT);
+        assertThat(path[2] == StateTable.DEAD).isEqualTo(first == second);
+        if (first != second) {
+          assertThat(states.next(path, 2, second, () -> false)).isEqualTo(StateTable.DEAD);
+        }
+      }
+    }
+  }
+
+  @Test
+  @Timeout(60)
+  void whoWaitsForWhatAnotherComputesMayBeCancelled() throws InterruptedException {
+    CountDownLatch asked = new CountDownLatch(1);
+    CountDownLatch answer = new CountDownLatch(1);
+    Constraint.State slow =
+        new Constraint.State() {
+          @Override
+          public Constraint.State next(int b) {
+            asked.countDown();
+            try {
+              answer.await();
+            } catch (InterruptedException e) {
+              throw new AssertionError(e);
+            }
+            return this;
+          }
+
+          @Override
+          public boolean isAccepting() {
+            return true;
+          }
+        };
+    Constraint constraint = () -> slow;
+    TokenTries tries = new TokenTries(tokenizer);
+    Thread other =
+        Thread.startVirtualThread(
+            new ConstrainedText(constraint, tries, Set.of(EOS), () -> false)::prepare);
+    asked.await();
+    ConstrainedText waiting = new ConstrainedText(constraint, tries, Set.of(EOS), () -> true);
+    assertThatThrownBy(waiting::prepare).isInstanceOf(CancellationException.class);
+    answer.countDown();
+    other.join();
+    waiting.prepare(); // known by now
   }
 
   @Test
