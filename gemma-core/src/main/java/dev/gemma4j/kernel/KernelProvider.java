@@ -15,15 +15,33 @@ public final class KernelProvider {
     return ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
   }
 
-  /** The vector kernels where the JVM has them, else the scalar ones with a warning. */
+  /**
+   * Whether vectors become the processor's: only C2 does that. Without it each is an object, and
+   * the vector kernels take up to a hundred times as long as the plain ones.
+   */
+  static boolean vectorCompiled() {
+    String info = System.getProperty("java.vm.info", "");
+    return !info.contains("emulated-client") && !info.contains("interpreted mode");
+  }
+
+  /**
+   * The vector kernels where the JVM has them and compiles them, else the scalar ones with a
+   * warning.
+   */
   public static Kernels best() {
-    if (vectorAvailable()) {
-      return vector();
+    if (!vectorAvailable()) {
+      log.warn(
+          "Running on scalar kernels, several times slower: start the JVM with"
+              + " --add-modules jdk.incubator.vector to use the vector ones");
+      return scalar();
     }
-    log.warn(
-        "Running on scalar kernels, several times slower: start the JVM with"
-            + " --add-modules jdk.incubator.vector to use the vector ones");
-    return scalar();
+    if (!vectorCompiled()) {
+      log.warn(
+          "Running on scalar kernels, several times slower: start the JVM without"
+              + " -XX:TieredStopAtLevel=1 or -Xint to use the vector ones");
+      return scalar();
+    }
+    return vector();
   }
 
   /**

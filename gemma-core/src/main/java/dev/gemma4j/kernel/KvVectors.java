@@ -63,6 +63,7 @@ final class KvVectors {
   /** A block of the values, [n][BLOCK]. */
   static MemorySegment values(
       MemorySegment page, KvLayout layout, int block, int n, Scratch scratch) {
+    page = NativeMemory.known(page);
     long first = first(layout, block);
     return switch (layout.type()) {
       case F32 -> page;

@@ -44,7 +44,7 @@ public final class ReadBandwidth {
    * @return a sum of all that was read, so that nothing of it can be left out
    */
   public static long read(WorkerPool pool, MemorySegment buffer) {
-    boolean vectors = KernelProvider.vectorAvailable();
+    boolean vectors = KernelProvider.vectorAvailable() && KernelProvider.vectorCompiled();
     long[] sums = new long[pool.size() * 16]; // a cache line or two for each
     pool.run(
         (part, parts) -> {
@@ -80,6 +80,7 @@ public final class ReadBandwidth {
 
     /** A chunk in each of four places. */
     static long sum(MemorySegment buffer, long at, long step) {
+      buffer = NativeMemory.known(buffer);
       LongVector a = LongVector.zero(L), b = a, c = a, d = a;
       for (long end = at + CHUNK; at != end; at += L.vectorByteSize()) {
         a = a.add(load(buffer, at));
