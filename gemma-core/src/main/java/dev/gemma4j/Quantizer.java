@@ -133,6 +133,7 @@ public final class Quantizer {
         checkpoint.config(),
         type,
         vocabulary(),
+        checkpoint.eosIds(),
         checkpoint.chatTemplate().orElse(null));
   }
 

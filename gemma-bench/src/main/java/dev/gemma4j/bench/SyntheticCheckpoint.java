@@ -163,7 +163,8 @@ final class SyntheticCheckpoint implements Callable<Integer> {
     RandomWeights weights = new RandomWeights(seed);
     GgufWriter.write(
         out,
-        GgufWriter.metadata("synthetic " + type, config, type, tokenizer.vocabulary(), null),
+        GgufWriter.metadata(
+            "synthetic " + type, config, type, tokenizer.vocabulary(), List.of(), null),
         entries,
         (entry, channel) -> {
           long elements = entry.shape().stream().reduce(1L, Math::multiplyExact);

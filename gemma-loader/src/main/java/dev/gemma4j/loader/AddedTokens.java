@@ -35,7 +35,8 @@ final class AddedTokens {
   /**
    * The model with the tokens that the directory's files add: those from the number of its pieces
    * on. One with the id of a user-defined piece gives that its text, as CodeGemma's do to unused
-   * ones. All other pieces stay as they are.
+   * ones. One with the id and the text of an ordinary piece makes it user-defined, so that it is
+   * found before any merge. All other pieces stay as they are.
    *
    * @throws MalformedFileException when a token has another text than the piece of its id, or an id
    *     that leaves a gap
@@ -105,19 +106,28 @@ final class AddedTokens {
     int total = n + (int) tokens.stream().filter(token -> token.id() >= n).count();
     Vocabulary old = model.vocabulary();
     List<String> pieces = new ArrayList<>(old.pieces());
+    PieceType[] types = Arrays.copyOf(old.types(), total);
+    Arrays.fill(types, n, total, PieceType.USER_DEFINED);
     boolean[] markers = Arrays.copyOf(old.markers(), total);
+    boolean changed = total > n;
     for (Token token : tokens) {
       int id = token.id();
       String piece = old.escapeWhitespaces() ? escape(token.content()) : token.content();
       if (id >= 0 && id < n) {
-        if (piece.equals(model.piece(id)) || token.content().equals(model.piece(id))) {
-          continue;
-        }
-        if (model.type(id) != PieceType.USER_DEFINED) {
+        boolean same = piece.equals(model.piece(id)) || token.content().equals(model.piece(id));
+        boolean defined = types[id] == PieceType.USER_DEFINED;
+        if (!same && !defined) {
           throw wrong(token, "\"" + model.piece(id) + "\", piece " + id + " of tokenizer.model");
         }
-        pieces.set(id, piece);
+        boolean ordinary = types[id] == PieceType.NORMAL || types[id] == PieceType.UNUSED;
+        boolean news = defined && token.special() && !model.isMarker(id);
+        if (same && !ordinary && !news) {
+          continue;
+        }
+        pieces.set(id, same ? model.piece(id) : piece);
+        types[id] = PieceType.USER_DEFINED;
         markers[id] = token.special() || model.isMarker(id);
+        changed = true;
       } else if (id == pieces.size()) {
         pieces.add(piece);
         markers[id] = token.special();
@@ -126,13 +136,11 @@ final class AddedTokens {
       }
       requirePlain(token);
     }
-    if (pieces.equals(old.pieces())) {
+    if (!changed) {
       return model;
     }
     float[] scores = Arrays.copyOf(old.scores(), total);
     Arrays.fill(scores, n, total, SCORE);
-    PieceType[] types = Arrays.copyOf(old.types(), total);
-    Arrays.fill(types, n, total, PieceType.USER_DEFINED);
     return Tokenizer.of(
         new Vocabulary(
             pieces,

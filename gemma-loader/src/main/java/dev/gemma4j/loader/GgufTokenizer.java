@@ -21,6 +21,7 @@ final class GgufTokenizer {
   private static final String PREFIX = "tokenizer.ggml.";
   private static final String EOS = PREFIX + "eos_token_id";
   private static final String EOT = PREFIX + "eot_token_id";
+  private static final String EOM = PREFIX + "eom_token_id";
   private static final String MODEL = PREFIX + "model";
   private static final String TOKENS = PREFIX + "tokens";
   private static final String SCORES = PREFIX + "scores";
@@ -44,6 +45,7 @@ final class GgufTokenizer {
   private final int bosId;
   private final int eosId;
   private final int padId;
+  private final Set<Integer> controls;
   private final boolean[] markers;
 
   private GgufTokenizer(Values metadata) throws MalformedFileException {
@@ -52,7 +54,18 @@ final class GgufTokenizer {
     this.bosId = checkedId(PREFIX + "bos_token_id", "<bos>");
     this.eosId = checkedId(EOS, "<eos>");
     this.padId = checkedId(PREFIX + "padding_token_id", "<pad>");
+    this.controls =
+        Set.copyOf(List.of(named("<bos>", bosId), named("<eos>", eosId), named("<pad>", padId)));
     this.markers = new boolean[tokens.size()];
+  }
+
+  /**
+   * The token of Gemma's name, else the one that the metadata name: a fine-tune may begin or end
+   * its texts with tokens of its own, which are found in texts as other markers are.
+   */
+  private int named(String token, int id) {
+    int named = tokens.indexOf(token);
+    return named >= 0 ? named : id;
   }
 
   /** The tokenizer, or null when the file has none. */
@@ -68,13 +81,14 @@ final class GgufTokenizer {
   }
 
   /**
-   * The tokens that end a text: eos and the end of a turn. The first published files do not name
-   * the latter.
+   * The tokens that end a text: eos, the end of a turn and that of a message. The first published
+   * files do not name the second.
    */
   static List<Integer> eosIds(Values metadata) throws MalformedFileException {
     int eos = id(metadata, EOS, "<eos>");
     int eot = id(metadata, EOT, "<end_of_turn>");
-    return IntStream.of(eos, eot).filter(id -> id != -1).distinct().boxed().toList();
+    int eom = metadata.integer(EOM, -1);
+    return IntStream.of(eos, eot, eom).filter(id -> id != -1).distinct().boxed().toList();
   }
 
   /** What the key says, else the token that Gemma calls so, else -1. */
@@ -170,7 +184,7 @@ final class GgufTokenizer {
         throw metadata.wrong(TYPES + "[" + i + "]", list.get(i), "1 to 6");
       }
       types[i] = PieceType.values()[(int) (type - 1)];
-      if (types[i] == PieceType.CONTROL && i != bosId && i != eosId && i != padId) {
+      if (types[i] == PieceType.CONTROL && !controls.contains(i)) {
         // The converter calls all special tokens control ones. In Gemma's own tokenizer.model the
         // turn markers and unused tokens are user-defined, and only bos, eos and pad are control.
         types[i] = PieceType.USER_DEFINED;

@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -136,13 +137,16 @@ public final class GgufWriter {
    * What describes a model of this shape whose matrices have this type.
    *
    * @param vocabulary null for a file without a tokenizer
-   * @throws IllegalArgumentException when the vocabulary has no form in GGUF
+   * @param eosIds as {@link Checkpoint#eosIds} gives them; when empty, the vocabulary's
+   * @throws IllegalArgumentException when the vocabulary, or more than three ends, have no form in
+   *     GGUF
    */
   public static Map<String, Object> metadata(
       String name,
       GemmaConfig c,
       TensorType type,
       @Nullable Vocabulary vocabulary,
+      List<Integer> eosIds,
       @Nullable String chatTemplate) {
     Map<String, Object> m = new LinkedHashMap<>();
     m.put("general.architecture", "gemma");
@@ -160,7 +164,7 @@ public final class GgufWriter {
     m.put("gemma.rope.freq_base", c.ropeTheta());
     putType(m, type);
     if (vocabulary != null) {
-      tokenizer(m, vocabulary, c.vocabSize());
+      tokenizer(m, vocabulary, eosIds, c.vocabSize());
       if (chatTemplate != null) {
         m.put("tokenizer.chat_template", chatTemplate);
       }
@@ -199,7 +203,8 @@ public final class GgufWriter {
     m.put(QUANTIZATION_VERSION, 2L);
   }
 
-  private static void tokenizer(Map<String, Object> m, Vocabulary v, int size) {
+  private static void tokenizer(
+      Map<String, Object> m, Vocabulary v, List<Integer> eosIds, int size) {
     if (v.algorithm() != Vocabulary.Algorithm.BPE
         || v.charsMap().length > 0
         || !v.escapeWhitespaces()) {
@@ -230,10 +235,9 @@ public final class GgufWriter {
     m.put("tokenizer.ggml.scores", scores);
     m.put("tokenizer.ggml.token_type", types);
     putId(m, "bos", v.bosId());
-    putId(m, "eos", v.eosId());
+    putEnds(m, v, eosIds);
     putId(m, "unknown", List.of(v.types()).indexOf(PieceType.UNKNOWN));
     putId(m, "padding", v.padId());
-    putId(m, "eot", v.pieces().indexOf("<end_of_turn>"));
     m.put("tokenizer.ggml.add_bos_token", true);
     m.put("tokenizer.ggml.add_eos_token", false);
     m.put("tokenizer.ggml.add_space_prefix", v.addDummyPrefix());
@@ -249,6 +253,31 @@ public final class GgufWriter {
       return piece.replace('\u2581', ' ');
     }
     return piece;
+  }
+
+  /**
+   * The tokens that end a text: GGUF has a key for each of three. Of Gemma's own eos alone a turn's
+   * end is named besides, as llama.cpp's converter does.
+   */
+  private static void putEnds(Map<String, Object> m, Vocabulary v, List<Integer> eosIds) {
+    int own = v.eosId();
+    List<Integer> ends = new ArrayList<>(new LinkedHashSet<>(eosIds));
+    if (ends.size() > 3) {
+      throw new IllegalArgumentException(
+          "eos_token_id: found " + ends + ", expected at most 3: GGUF has no form for more");
+    }
+    if (ends.remove((Integer) own) || ends.isEmpty()) {
+      ends.addFirst(own);
+      if (ends.size() == 1) {
+        ends.add(v.pieces().indexOf("<end_of_turn>"));
+      }
+    }
+    putId(m, "eos", ends.getFirst());
+    // Without that key, readers take Gemma's end of a turn.
+    putId(m, "eot", ends.get(Math.min(1, ends.size() - 1)));
+    if (ends.size() == 3) {
+      putId(m, "eom", ends.getLast());
+    }
   }
 
   private static void putId(Map<String, Object> m, String name, int id) {

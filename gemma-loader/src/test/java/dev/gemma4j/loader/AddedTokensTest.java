@@ -8,10 +8,13 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.gemma4j.tokenizer.MalformedFileException;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Tokenizer;
+import dev.gemma4j.tokenizer.Vocabulary;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.zip.GZIPInputStream;
 import org.junit.jupiter.api.Test;
@@ -78,10 +81,69 @@ class AddedTokensTest {
 
     Map<String, Object> metadata =
         GgufWriter.metadata(
-            "x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, tokenizer.vocabulary(), null);
-    Tokenizer stored = GgufTokenizer.read(new Values("x.gguf", metadata));
+            "x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, tokenizer.vocabulary(), List.of(513), null);
+    // As of trl's ChatML models, whose texts begin and end with added tokens.
+    metadata.put("tokenizer.ggml.bos_token_id", 512L);
+    Values values = new Values("x.gguf", metadata);
+    assertThat(GgufTokenizer.eosIds(values)).containsExactly(513);
+    Tokenizer stored = GgufTokenizer.read(values);
     assertThat(stored.encode(text)).isEqualTo(ids);
     assertThat(stored.isMarker(512)).isTrue();
+    assertThat(stored.encode("<eos>")).isEqualTo(tokenizer.encode("<eos>")).doesNotContain(1);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1,5,-1", "513,513,513,-1", "1;513,1,513,-1", "513;1;5,1,513,5", "'',1,5,-1"})
+  void ggufHasAKeyForEachOfThreeEnds(String ids, int eos, int eot, int eom) throws IOException {
+    List<Integer> ends =
+        ids.isEmpty() ? List.of() : Arrays.stream(ids.split(";")).map(Integer::valueOf).toList();
+    Map<String, Object> metadata =
+        GgufWriter.metadata(
+            "x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, small().vocabulary(), ends, null);
+    assertThat(metadata)
+        .containsEntry("tokenizer.ggml.eos_token_id", (long) eos)
+        .containsEntry("tokenizer.ggml.eot_token_id", (long) eot);
+    assertThat(metadata.getOrDefault("tokenizer.ggml.eom_token_id", -1L)).isEqualTo((long) eom);
+    List<Integer> read = GgufTokenizer.eosIds(new Values("x.gguf", metadata));
+    assertThat(read).containsAll(ends).hasSizeLessThanOrEqualTo(Math.max(2, ends.size()));
+  }
+
+  @Test
+  void ggufHasNoFormForFourEnds() throws IOException {
+    Vocabulary vocabulary = small().vocabulary();
+    List<Integer> ends = List.of(1, 2, 3, 4);
+    assertThatThrownBy(
+            () ->
+                GgufWriter.metadata(
+                    "x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, vocabulary, ends, null))
+        .hasMessageContaining("eos_token_id: found [1, 2, 3, 4], expected at most 3");
+  }
+
+  @Test
+  void mayBePiecesThatTheModelHas() throws IOException {
+    Tokenizer model = small();
+    int king = model.encode("er")[0];
+    assertThat(model.type(king)).isEqualTo(PieceType.NORMAL);
+    int[] literal = model.encode("the mother");
+    assertThat(literal).doesNotContain(king); // it is within a longer one
+    tokenizerJson(
+        "[{\"id\":%d,\"content\":\"er\",\"special\":true},{\"id\":3,\"content\":\"<unk>\",\"special\":true}]"
+            .formatted(king));
+    Tokenizer tokenizer = read(model);
+    assertThat(tokenizer.encode("the mother")).endsWith(king);
+    assertThat(tokenizer.isMarker(king)).isTrue();
+    assertThat(tokenizer.encodeLiteral("er")).doesNotContain(king);
+    assertThat(tokenizer.type(3)).isEqualTo(PieceType.UNKNOWN);
+
+    // What the model calls user-defined, the file may call special.
+    tokenizerJson("[{\"id\":512,\"content\":\"<x>\"},{\"id\":513,\"content\":\"<y>\"}]");
+    Tokenizer defined = read(model);
+    assertThat(defined.isMarker(512)).isFalse();
+    tokenizerJson("[{\"id\":512,\"content\":\"<x>\",\"special\":true}]");
+    Tokenizer special = read(defined);
+    assertThat(special.isMarker(512)).isTrue();
+    assertThat(special.isMarker(513)).isFalse();
+    assertThat(special.encode("a<x>")).isEqualTo(defined.encode("a<x>"));
   }
 
   @Test

@@ -81,7 +81,7 @@ class TokenizerJsonTest {
   void soDoTheFirstPublishedGgufFiles() throws IOException {
     Map<String, Object> metadata =
         GgufWriter.metadata(
-            "gemma", GemmaConfig.GEMMA_2B, TensorType.Q4_0, gemma1().vocabulary(), null);
+            "gemma", GemmaConfig.GEMMA_2B, TensorType.Q4_0, gemma1().vocabulary(), List.of(), null);
     metadata.remove("tokenizer.ggml.add_space_prefix");
     metadata.remove("tokenizer.ggml.add_bos_token");
     metadata.remove("tokenizer.ggml.eot_token_id");
@@ -158,7 +158,8 @@ class TokenizerJsonTest {
                     + "{\"id\":513,\"content\":\"<hr>\",\"special\":false},"));
     Tokenizer json = TokenizerJson.read(file);
     Map<String, Object> metadata =
-        GgufWriter.metadata("x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, json.vocabulary(), null);
+        GgufWriter.metadata(
+            "x", GemmaConfig.GEMMA_2B, TensorType.Q4_0, json.vocabulary(), List.of(), null);
     String text = "<|fim_prefix|>a\n<hr><start_of_turn>";
     for (Tokenizer tokenizer : List.of(json, GgufTokenizer.read(new Values("x.gguf", metadata)))) {
       assertThat(tokenizer.encode(text)).startsWith(512).contains(513);
