@@ -124,8 +124,14 @@ public final class Gemma implements AutoCloseable {
     }
     options.progress().progress("open", 0, 1);
     Checkpoint checkpoint = Checkpoint.open(path);
+    WorkerPool pool;
+    try {
+      pool = WorkerPool.start(options.threads(), "gemma");
+    } catch (Throwable t) { // such as no more threads on the machine
+      checkpoint.close();
+      throw t;
+    }
     Arena arena = Arena.ofShared();
-    WorkerPool pool = WorkerPool.start(options.threads(), "gemma");
     try {
       int limit = checkpoint.config().maxPositions();
       if (options.contextLength() > limit) {

@@ -37,10 +37,12 @@ public record Score(List<TokenLogProbabilities> tokens) {
     long start = System.nanoTime();
     Events.Prefill event = Events.prefill();
     try (Session session = gemma.newSession(adapter)) {
-      session.check(ChatTemplate.concat(prompt, ids)); // all of it, before any is computed
+      int[] all = ChatTemplate.concat(prompt, ids);
+      int run = Math.max(prompt.length, all.length - 1); // nobody asks what follows the last
+      session.check(Arrays.copyOf(all, run)); // before any is computed
+      session.check(all[all.length - 1]);
       if (ids.length > 0) {
-        int all = prompt.length + ids.length;
-        session.awaitRoom(all, all, () -> false);
+        session.awaitRoom(run, run, () -> false);
       }
       long queued = System.nanoTime() - start;
       if (prompt.length > 1 && ids.length > 0) {

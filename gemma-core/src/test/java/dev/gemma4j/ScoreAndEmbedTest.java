@@ -62,6 +62,23 @@ class ScoreAndEmbedTest {
     }
   }
 
+  @Test
+  void aTextThatFillsTheContextIsScored() {
+    try (Gemma gemma = Goldens.load(MODEL, LoadOptions.defaults().withContextLength(8))) {
+      Prompt prompt = Prompt.ofIds(2, 5, 6);
+      Generation made = gemma.generate(prompt, GenerationOptions.builder().ignoreEos(true).build());
+      assertThat(made.ids()).hasSize(6); // the last one is not run
+      assertThat(gemma.score(prompt, made.ids(), 0).tokens()).hasSize(6);
+      assertThatThrownBy(() -> gemma.score(prompt, new int[7], 0))
+          .isInstanceOf(ContextLengthException.class);
+      assertThatThrownBy(() -> gemma.score(Prompt.ofIds(new int[9]), new int[0], 0))
+          .isInstanceOf(ContextLengthException.class);
+      assertThatThrownBy(() -> gemma.score(prompt, new int[] {3, -1}, 0))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("-1");
+    }
+  }
+
   @ParameterizedTest
   @ValueSource(strings = {"gemma-mqa-f32", "gemma-mha-f32", "gemma-gqa-bf16"})
   void hiddenStatesAreTheReferences(String model) {

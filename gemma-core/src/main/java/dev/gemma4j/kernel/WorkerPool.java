@@ -1,5 +1,6 @@
 package dev.gemma4j.kernel;
 
+import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 import java.util.concurrent.locks.LockSupport;
@@ -71,11 +72,20 @@ public final class WorkerPool implements AutoCloseable {
    * @param threads the members, the caller included; at least 1
    */
   public static WorkerPool start(int threads, String name) {
+    return start(threads, Thread.ofPlatform().daemon().name(name + "-", 1).factory());
+  }
+
+  static WorkerPool start(int threads, ThreadFactory factory) {
     WorkerPool pool = new WorkerPool(threads);
-    for (int i = 0; i < pool.workers.length; i++) {
-      int member = i + 1;
-      pool.workers[i] =
-          Thread.ofPlatform().daemon().name(name + "-" + member).start(() -> pool.work(member));
+    try {
+      for (int i = 0; i < pool.workers.length; i++) {
+        int member = i + 1;
+        pool.workers[i] = factory.newThread(() -> pool.work(member));
+        pool.workers[i].start();
+      }
+    } catch (Throwable t) { // such as no more threads on the machine
+      pool.close();
+      throw t;
     }
     return pool;
   }

@@ -347,18 +347,18 @@ public final class Scheduler {
 
   /**
    * Ends a pass that has failed, so that nobody waits for ever: fails all that is in it, and the
-   * leader's own request; or that alone when the leader's stack was too small, and has the others
-   * run again. Without lambdas, as linking one takes much of a stack.
+   * leader's own request; or, where one thread asked too much, what that one asked, and has the
+   * others run again. Without lambdas, as linking one takes much of a stack.
    */
   private void abandon(Request own, Throwable failure) {
-    boolean again = isOverflow(failure);
+    Thread culprit = culprit(own, failure);
     for (int i = onlyPass.requests.size() - 1; i >= 0; i--) {
       Request request = onlyPass.requests.get(i);
       queue.remove(request); // where it still is when the pass could not be made
       if (request.done) {
         continue;
       }
-      if (again && request.thread != own.thread) {
+      if (culprit != null && request.thread != culprit) {
         request.taken = 0;
         queue.addFirst(request);
       } else {
@@ -366,15 +366,40 @@ public final class Scheduler {
       }
     }
     endPass();
-    if (!own.done) {
+    if (!own.done && (culprit == null || culprit == own.thread)) {
       queue.remove(own);
       fail(own, failure);
     }
   }
 
-  private static boolean isOverflow(Throwable failure) {
-    return failure instanceof StackOverflowError
-        || failure.getCause() instanceof StackOverflowError; // in a part of a task
+  /**
+   * Who alone is to fail: the leader, whose stack was too small, or whose rows in the pass are the
+   * most, when there was no memory for them; null for all.
+   */
+  private @Nullable Thread culprit(Request own, Throwable failure) {
+    if (isOf(StackOverflowError.class, failure)) {
+      return own.thread;
+    }
+    if (!isOf(OutOfMemoryError.class, failure)) {
+      return null;
+    }
+    Thread culprit = own.thread;
+    int most = 0;
+    for (Request first : onlyPass.requests) {
+      int rows = 0;
+      for (Request request : onlyPass.requests) {
+        rows += request.thread == first.thread && !request.done ? request.taken : 0;
+      }
+      if (rows > most) {
+        most = rows;
+        culprit = first.thread;
+      }
+    }
+    return culprit;
+  }
+
+  private static boolean isOf(Class<? extends Error> type, Throwable failure) {
+    return type.isInstance(failure) || type.isInstance(failure.getCause()); // in a part of a task
   }
 
   private void endPass() {
@@ -408,7 +433,7 @@ public final class Scheduler {
       fault = e;
     }
     sweep(current);
-    if (failure != null && isOverflow(failure)) {
+    if (failure != null && culprit(own, failure) != null) {
       abandon(own, failure);
     } else if (failure != null || closed || !more || current.requests.isEmpty()) {
       if (current.event != null) {

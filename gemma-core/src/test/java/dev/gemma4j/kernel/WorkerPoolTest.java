@@ -3,6 +3,9 @@ package dev.gemma4j.kernel;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.junit.jupiter.api.Test;
@@ -21,6 +24,28 @@ class WorkerPoolTest {
         }
         assertThat(plain).containsOnly(2000);
       }
+    }
+  }
+
+  @Test
+  void threadsThatCannotAllBeStartedEnd() throws InterruptedException {
+    Error none = new OutOfMemoryError("for the test");
+    List<Thread> started = new ArrayList<>();
+    assertThatThrownBy(
+            () ->
+                WorkerPool.start(
+                    8,
+                    work -> {
+                      if (started.size() == 3) {
+                        throw none;
+                      }
+                      started.add(Thread.ofPlatform().daemon().unstarted(work));
+                      return started.getLast();
+                    }))
+        .isSameAs(none);
+    assertThat(started).hasSize(3);
+    for (Thread thread : started) {
+      assertThat(thread.join(Duration.ofSeconds(20))).isTrue();
     }
   }
 

@@ -20,6 +20,8 @@ import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
+import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -36,7 +38,7 @@ class SchedulerTest {
   private KvPool pool;
   private Scheduler scheduler;
   private int vocabSize;
-  private volatile Runnable beforePass = () -> {};
+  private volatile IntConsumer beforeRow = token -> {};
 
   @BeforeEach
   void open() throws IOException, URISyntaxException {
@@ -53,7 +55,7 @@ class SchedulerTest {
                 new Class<?>[] {Kernels.class},
                 (proxy, method, args) -> {
                   if (method.getName().equals("embed")) {
-                    beforePass.run();
+                    beforeRow.accept((Integer) args[1]);
                   }
                   try {
                     return method.invoke(plain, args);
@@ -76,10 +78,15 @@ class SchedulerTest {
 
   /** The logits after a token and the one that follows it. */
   private float[] run(int id) {
+    return run(id, 2);
+  }
+
+  /** The logits after so many tokens, each one more than the one before it. */
+  private float[] run(int id, int count) {
     float[] logits = new float[vocabSize];
+    int[] ids = IntStream.range(id, id + count).toArray();
     try (KvCache cache = new KvCache(pool, null)) {
-      cache.reserve(0, 2);
-      int[] ids = {id, id + 1};
+      cache.reserve(0, count);
       scheduler.run(
           List.of(
               new Scheduler.Request(
@@ -87,22 +94,39 @@ class SchedulerTest {
                   cache,
                   ids,
                   0,
-                  2,
+                  count,
                   0,
-                  i -> i == 1 ? logits : null,
+                  i -> i == count - 1 ? logits : null,
                   () -> false)));
     }
     return logits;
   }
 
-  /** What three threads get of {@link #run} that share a pass, which fails in the first. */
+  /** What three threads get of {@link #run(int)} that share a pass, which fails in the first. */
   private List<FutureTask<float[]>> runThreeOfWhichTheFirstLeads(Error failure)
+      throws InterruptedException {
+    return runThree(
+        new int[] {2, 2, 2},
+        token -> {
+          if (Thread.currentThread().getName().equals("caller 0")) {
+            throw failure;
+          }
+        });
+  }
+
+  /**
+   * What three threads get of {@link #run(int, int)} that share a pass. The first one leads it.
+   *
+   * @param counts of each thread's tokens, the first of which is ten times its number
+   * @param then called for each row of that pass and of later ones
+   */
+  private List<FutureTask<float[]>> runThree(int[] counts, IntConsumer then)
       throws InterruptedException {
     CountDownLatch underWay = new CountDownLatch(1);
     CountDownLatch gathered = new CountDownLatch(1);
     List<FutureTask<float[]>> results = new ArrayList<>();
-    beforePass =
-        () -> {
+    beforeRow =
+        token -> {
           underWay.countDown();
           try {
             gathered.await();
@@ -114,18 +138,14 @@ class SchedulerTest {
     underWay.await();
     for (int i = 0; i < 3; i++) {
       int id = 10 * i;
-      results.add(new FutureTask<>(() -> run(id)));
+      int count = counts[i];
+      results.add(new FutureTask<>(() -> run(id, count)));
       Thread thread = Thread.ofPlatform().name("caller " + i).start(results.get(i));
       while (thread.getState() != Thread.State.WAITING) {
         Thread.sleep(1);
       }
     }
-    beforePass =
-        () -> {
-          if (Thread.currentThread().getName().equals("caller 0")) {
-            throw failure;
-          }
-        };
+    beforeRow = then;
     gathered.countDown();
     other.join();
     return results;
@@ -152,15 +172,33 @@ class SchedulerTest {
   }
 
   @Test
-  void whatFailsInThePassOfAnotherIsEachThreadsOwnObject() throws Exception {
+  void whoAsksForMoreThanThereIsMemoryFailsAlone() throws Exception {
     Error noMemory = new OutOfMemoryError("for the test");
-    List<FutureTask<float[]>> results = runThreeOfWhichTheFirstLeads(noMemory);
-    assertThat(failureOf(results.get(0))).isSameAs(noMemory);
+    List<FutureTask<float[]>> results =
+        runThree(
+            new int[] {2, 5, 2},
+            token -> {
+              if (token == 14) { // the fifth of the second
+                throw noMemory;
+              }
+            });
+    assertThat(results.get(0).get()).containsExactly(run(0), within(1e-4f));
+    assertThat(failureOf(results.get(1)))
+        .isInstanceOf(IllegalStateException.class)
+        .hasCause(noMemory);
+    assertThat(results.get(2).get()).containsExactly(run(20), within(1e-4f));
+  }
+
+  @Test
+  void whatFailsInThePassOfAnotherIsEachThreadsOwnObject() throws Exception {
+    Error failure = new AssertionError("for the test");
+    List<FutureTask<float[]>> results = runThreeOfWhichTheFirstLeads(failure);
+    assertThat(failureOf(results.get(0))).isSameAs(failure);
     for (int i = 1; i < 3; i++) {
       assertThat(failureOf(results.get(i)))
           .isInstanceOf(IllegalStateException.class)
-          .hasMessage("a pass shared with others failed: java.lang.OutOfMemoryError: for the test")
-          .hasCause(noMemory);
+          .hasMessage("a pass shared with others failed: java.lang.AssertionError: for the test")
+          .hasCause(failure);
     }
     assertThat(failureOf(results.get(1))).isNotSameAs(failureOf(results.get(2)));
     assertThat(run(10)).hasSize(vocabSize);
