@@ -32,7 +32,7 @@ final class StartingKernels implements Kernels {
   /**
    * Products differ by the batch: one row, up to 16, or more. Kernels change within the second,
    * too: F16's at 9 rows, Q8_0's and BF16's at 3, Q4_0's at 3, 4 and 7. The first to be compiled
-   * stands for all, as training for each number of rows took the time that it saved.
+   * stands for all, as training each gained nothing for certain.
    */
   private static final int BATCHES = 3;
 

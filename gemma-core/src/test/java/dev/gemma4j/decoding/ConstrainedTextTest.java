@@ -375,9 +375,10 @@ class ConstrainedTextTest {
     Counted second = new Counted();
     TokenTries tries = new TokenTries(tokenizer);
     List<Integer> found =
-        possible(new ConstrainedText(first, tries, Set.of(EOS)), tokenizer.vocabSize());
+        possible(
+            new ConstrainedText(first, tries, Set.of(EOS), () -> false), tokenizer.vocabSize());
     assertThat(first.asked).isPositive();
-    ConstrainedText again = new ConstrainedText(second, tries, Set.of(EOS));
+    ConstrainedText again = new ConstrainedText(second, tries, Set.of(EOS), () -> false);
     assertThat(possible(again, tokenizer.vocabSize())).isEqualTo(found);
     again.append(found.stream().filter(id -> id != EOS).findFirst().orElseThrow());
     assertThat(second.asked).isZero();
