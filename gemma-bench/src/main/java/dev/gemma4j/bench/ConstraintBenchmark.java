@@ -100,7 +100,7 @@ public class ConstraintBenchmark {
       next = made::start; // which equals no earlier one
       constraint = next;
     }
-    current = new ConstrainedText(next, Objects.requireNonNull(tries), Set.of(1));
+    current = new ConstrainedText(next, Objects.requireNonNull(tries), Set.of(1), () -> false);
   }
 
   /** The copy and the choice of a token are part of it, but not of the constraint. */
