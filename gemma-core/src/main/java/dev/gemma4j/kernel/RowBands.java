@@ -496,7 +496,7 @@ final class RowBands {
 
   /** A row's scale of half a strip. */
   private static float scale(Matrix w, int row, int s, int half) {
-    MemorySegment data = NativeMemory.known(w.data());
+    MemorySegment data = w.data();
     long head = blockAt(w, row, s);
     int set = row % ROWS / LANES;
     int lane = row % LANES;
@@ -518,7 +518,7 @@ final class RowBands {
     if (w.type() != TensorType.Q4_K) {
       return scale * (w.type() == TensorType.Q4_0 ? -8 : -32);
     }
-    MemorySegment data = NativeMemory.known(w.data());
+    MemorySegment data = w.data();
     long head = blockAt(w, row, s);
     int set = row % ROWS / LANES;
     int lane = row % LANES;

@@ -386,27 +386,21 @@ class ConstrainedTextTest {
 
   @Test
   void constraintsOfTheSameTextAreEqual() {
-    String schema = "{\"type\": \"integer\"}";
-    List<Constraint> one =
-        List.of(
-            Constraints.regex("a"),
-            Constraints.regex("b"),
-            Constraints.choice("a"),
-            Constraints.choice("a", "b"),
-            Constraints.jsonSchema(schema),
-            Constraints.jsonSchema("{\"type\": \"null\"}"),
-            Constraints.jsonObject());
-    List<Constraint> other =
-        List.of(
-            Constraints.regex("a"),
-            Constraints.regex("b"),
-            Constraints.choice("a"),
-            Constraints.choice("a", "b"),
-            Constraints.jsonSchema(schema),
-            Constraints.jsonSchema("{\"type\": \"null\"}"),
-            Constraints.jsonObject());
+    List<Constraint> one = constraints();
+    List<Constraint> other = constraints();
     assertThat(one).isEqualTo(other).doesNotHaveDuplicates();
     assertThat(one.stream().map(Object::hashCode))
         .containsExactlyElementsOf(other.stream().map(Object::hashCode).toList());
+  }
+
+  private static List<Constraint> constraints() {
+    return List.of(
+        Constraints.regex("a"),
+        Constraints.regex("b"),
+        Constraints.choice("a"),
+        Constraints.choice("a", "b"),
+        Constraints.jsonSchema("{\"type\": \"integer\"}"),
+        Constraints.jsonSchema("{\"type\": \"null\"}"),
+        Constraints.jsonObject());
   }
 }
