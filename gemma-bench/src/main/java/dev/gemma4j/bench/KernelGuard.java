@@ -29,7 +29,9 @@ import picocli.CommandLine.Option;
 /**
  * Fails when a matrix product falls below the stored fraction of what the machine can do. Type by
  * type, kernels and limits take turns in samples of about a millisecond and the best of each
- * counts, so other work on the machine disturbs the ratio little.
+ * counts, so other work on the machine disturbs the ratio little. Where a neighbour on the same
+ * core, whom a virtual machine does not see, takes caches and not only time, a prefill product
+ * falls further than the limit, for seconds: so what is below its floor is measured again.
  */
 @Command(
     name = "KernelGuard",
@@ -51,8 +53,11 @@ final class KernelGuard implements Callable<Integer> {
   private static final int SAMPLE = 8 << 20; // bytes read in one sample
   private static final int BATCH = 256;
   private static final int BATCH_ROWS = 256; // of weights in one sample with a batch
+  private static final int TURNS = 8; // of so many rounds each, at most
 
-  @Option(names = "--rounds", description = "samples of each (default 600)")
+  @Option(
+      names = "--rounds",
+      description = "samples of each (default 600); up to 8 times as many of what is too slow")
   private int rounds = 600;
 
   @Option(names = "--kernels", description = "vector (default) or scalar")
@@ -62,6 +67,7 @@ final class KernelGuard implements Callable<Integer> {
   private Path write = Path.of("");
 
   private final Scratch scratch = new Scratch();
+  private Properties floors = new Properties();
 
   /** Something to time, and the best it has done. */
   private static final class Probe {
@@ -93,6 +99,7 @@ final class KernelGuard implements Callable<Integer> {
   public Integer call() throws IOException {
     Kernels kernels =
         kernelsName.equals("scalar") ? KernelProvider.scalar() : KernelProvider.vector();
+    floors = floors();
     List<Measured> all = new ArrayList<>();
     try (WorkerPool one = WorkerPool.start(1, "guard")) {
       for (TensorType type : TYPES) {
@@ -127,10 +134,33 @@ final class KernelGuard implements Callable<Integer> {
     Matrix w = kernels.pack(matrix(type, rows, arena), arena, one);
     Probe decode = decode(kernels, w);
     Probe prefill = prefill(kernels, w);
-    for (int i = 0; i < rounds; i++) {
-      List.of(read, fma, decode, prefill).forEach(Probe::run);
+    List<Measured> both = List.of(new Measured(decode, read), new Measured(prefill, fma));
+    boolean again = true;
+    for (int turn = 0; turn < TURNS && again; turn++) {
+      for (int i = 0; i < rounds; i++) {
+        List.of(read, fma, decode, prefill).forEach(Probe::run);
+      }
+      // New floors are worth all the time.
+      again = writes() || both.stream().anyMatch(each -> each.share() < floor(each));
     }
-    return List.of(new Measured(decode, read), new Measured(prefill, fma));
+    return both;
+  }
+
+  private boolean writes() {
+    return !write.toString().isEmpty();
+  }
+
+  private String key(Measured each) {
+    // A share is one of kernels of vectors of one length.
+    String kind =
+        kernelsName.equals("scalar")
+            ? "scalar"
+            : "vector" + FloatVector.SPECIES_PREFERRED.vectorBitSize();
+    return kind + "." + each.kernel().name;
+  }
+
+  private double floor(Measured each) {
+    return Double.parseDouble(floors.getProperty(key(each), "0"));
   }
 
   private static Matrix matrix(TensorType type, int rows, Arena arena) {
@@ -181,21 +211,16 @@ final class KernelGuard implements Callable<Integer> {
   }
 
   private int report(List<Measured> all) throws IOException {
-    Properties floors = floors();
     Properties measured = new Properties();
-    boolean scalar = kernelsName.equals("scalar");
-    // A share is one of kernels of vectors of one length.
-    String prefix = scalar ? "scalar" : "vector" + FloatVector.SPECIES_PREFERRED.vectorBitSize();
     boolean low = false;
     System.out.printf(
         "%-14s %8s %8s %8s %7s %7s%n", "kernel", "rate", "limit", "", "share", "floor");
     for (Measured each : all) {
       Probe kernel = each.kernel();
-      String key = prefix + "." + kernel.name;
-      double floor = Double.parseDouble(floors.getProperty(key, "0"));
+      double floor = floor(each);
       low |= each.share() < floor;
       measured.setProperty(
-          key, String.format(Locale.ROOT, "%.2f", 0.8 * Math.min(1, each.share())));
+          key(each), String.format(Locale.ROOT, "%.2f", 0.8 * Math.min(1, each.share())));
       System.out.printf(
           Locale.ROOT,
           "%-14s %8.1f %8.1f %8s %6.0f%% %6.0f%%%s%n",
@@ -207,7 +232,7 @@ final class KernelGuard implements Callable<Integer> {
           100 * floor,
           each.share() < floor ? "  TOO LOW" : "");
     }
-    if (!write.toString().isEmpty()) {
+    if (writes()) {
       floors.putAll(measured);
       Files.write(
           write,
