@@ -3,7 +3,6 @@ package dev.gemma4j.kernel;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.FEW_REGISTERS;
 import static dev.gemma4j.kernel.VectorKernels.I;
-import static dev.gemma4j.kernel.VectorKernels.SHORT;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 
 import dev.gemma4j.loader.TensorType;
@@ -433,10 +432,10 @@ final class SmallBatch {
     int blocks = cols / 32;
     for (int i = 0; i < blocks; i++) {
       long p = i * 34L;
-      FloatVector as = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + p)));
-      FloatVector bs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at1 + p)));
-      FloatVector cs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at2 + p)));
-      FloatVector ds = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at3 + p)));
+      FloatVector as = VectorDot.scale(w, at + p);
+      FloatVector bs = VectorDot.scale(w, at1 + p);
+      FloatVector cs = VectorDot.scale(w, at2 + p);
+      FloatVector ds = VectorDot.scale(w, at3 + p);
       for (int j = 0; j < 32; j += LANES) {
         long q = xAt + i * (32L * ROWS * Float.BYTES) + j * (ROWS * Float.BYTES);
         FloatVector aw =
@@ -513,10 +512,10 @@ final class SmallBatch {
     int blocks = cols / 32;
     for (int i = 0; i < blocks; i++) {
       long p = i * 34L;
-      FloatVector as = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at + p)));
-      FloatVector bs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at1 + p)));
-      FloatVector cs = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at2 + p)));
-      FloatVector ds = FloatVector.broadcast(F, Float.float16ToFloat(w.get(SHORT, at3 + p)));
+      FloatVector as = VectorDot.scale(w, at + p);
+      FloatVector bs = VectorDot.scale(w, at1 + p);
+      FloatVector cs = VectorDot.scale(w, at2 + p);
+      FloatVector ds = VectorDot.scale(w, at3 + p);
       for (int j = 0; j < 32; j += LANES) {
         long q = xAt + i * (32L * ROWS * Float.BYTES) + j * (ROWS * Float.BYTES);
         FloatVector aw =

@@ -3,7 +3,6 @@ package dev.gemma4j.kernel;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.S;
-import static dev.gemma4j.kernel.VectorKernels.SHORT;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
@@ -322,7 +321,7 @@ final class VectorMatmul {
       }
     } else if (w.type() == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
       for (int i = 0; i < n; i += 32, start += 34) {
-        float scale = Float.float16ToFloat(data.get(SHORT, start));
+        FloatVector scale = VectorDot.scale(data, start);
         for (int j = 0; j < 32; j += LANES) {
           ByteVector bytes = ByteVector.fromMemorySegment(VectorDot.B, data, start + 2 + j, LE);
           VectorDot.floats(bytes).mul(scale).intoArray(out, at + i + j);
