@@ -26,6 +26,7 @@ final class Nucleus {
   private final int[] sizes = new int[BUCKETS];
   private final double[] inner = new double[BUCKETS]; // of a part of a bucket
   private final double[] p = new double[Softmax.LANES];
+  private final int[] near = new int[Softmax.LANES]; // buckets of neighbouring tokens
   private final double[] sums = new double[Softmax.LANES];
   private float[] logs = {};
   private float[] x = {};
@@ -34,6 +35,7 @@ final class Nucleus {
   private double scale;
   private double leastLog;
   private int[] counting = {}; // ids of the tokens that count
+  private short[] buckets = {}; // theirs
   private int count;
   private double total;
   private int[] ids = {}; // of a bucket's tokens
@@ -63,17 +65,20 @@ final class Nucleus {
       int n = Math.min(Softmax.LANES, x.length - at);
       if (counting.length < count + n) {
         counting = Arrays.copyOf(counting, Math.max(count + n, 2 * count));
+        buckets = Arrays.copyOf(buckets, counting.length);
       }
       int first = count;
       gather(at, at + n);
       if (count - first > n / FEW) {
         Softmax.exponentials(x, at, n, max, scale, p);
+        buckets(at, n);
         for (int i = first; i < count; i++) {
-          add(counting[i], p[counting[i] - at]);
+          int j = counting[i] - at;
+          add(i, near[j], p[j]);
         }
       } else {
         for (int i = first; i < count; i++) {
-          add(counting[i], mass(counting[i]));
+          add(i, bucket(counting[i]), mass(counting[i]));
         }
       }
     }
@@ -114,10 +119,18 @@ final class Nucleus {
     count = size;
   }
 
-  private void add(int id, double mass) {
-    int bucket = bucket(distance(id));
+  private void add(int i, int bucket, double mass) {
+    buckets[i] = (short) bucket;
     masses[bucket] += mass;
     sizes[bucket]++;
+  }
+
+  /** Those of n tokens, in a loop that the JIT vectorises. */
+  private void buckets(int at, int n) {
+    for (int i = 0; i < n; i++) {
+      double distance = Math.abs(x[at + i] - center);
+      near[i] = (int) Math.min(distance * scale * BUCKETS_PER_NAT, BUCKETS - 1);
+    }
   }
 
   /** The mass of all tokens that count. */
@@ -139,8 +152,8 @@ final class Nucleus {
     return distance < cut.distance || distance == cut.distance && id <= cut.id;
   }
 
-  private int bucket(double distance) {
-    return (int) Math.min(distance * scale * BUCKETS_PER_NAT, BUCKETS - 1);
+  private int bucket(int id) {
+    return (int) Math.min(distance(id) * scale * BUCKETS_PER_NAT, BUCKETS - 1);
   }
 
   /**
@@ -168,7 +181,7 @@ final class Nucleus {
     int size = 0;
     for (int i = 0; i < count && size < sizes[bucket]; i++) {
       int id = counting[i];
-      if (bucket(distance(id)) == bucket && (x[id] - max) * scale >= leastLog) {
+      if (buckets[i] == bucket && (x[id] - max) * scale >= leastLog) {
         idMasses[size] = mass(id);
         ids[size++] = id;
       }
