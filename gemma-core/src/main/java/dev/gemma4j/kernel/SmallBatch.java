@@ -103,7 +103,10 @@ final class SmallBatch {
             }
             case Q8_0 -> {
               if (two) {
-                q8Two(w.data(), row, next, input, at, cols, sums);
+                q8Two(w.data(), row, next, input, at, cols, sums, 0);
+              } else if (FEW_REGISTERS) {
+                q8Two(w.data(), row, next, input, at, cols, sums, 0);
+                q8Two(w.data(), row, next, input, at + 2 * VECTOR, cols, sums, 2 * LANES);
               } else {
                 q8(w.data(), row, next, input, at, cols, sums);
               }
@@ -501,7 +504,14 @@ final class SmallBatch {
 
   /** The same for the first two rows of a tile of the batch. */
   private static void q8Two(
-      MemorySegment w, long at, long next, MemorySegment x, long xAt, int cols, float[] sums) {
+      MemorySegment w,
+      long at,
+      long next,
+      MemorySegment x,
+      long xAt,
+      int cols,
+      float[] sums,
+      int sum) {
     w = NativeMemory.known(w);
     x = NativeMemory.known(x);
     FloatVector a0 = FloatVector.zero(F), a1 = a0, b0 = a0, b1 = a0;
@@ -516,7 +526,9 @@ final class SmallBatch {
       FloatVector bs = VectorDot.scale(w, at1 + p);
       FloatVector cs = VectorDot.scale(w, at2 + p);
       FloatVector ds = VectorDot.scale(w, at3 + p);
-      for (int j = 0; j < 32; j += LANES) {
+      // Two vectors a turn, so that there are two turns at most, which C2 unrolls: with four turns
+      // of 256 bits it checks the bounds of each load in a roundabout way.
+      for (int j = 0; j < 32; j += 2 * LANES) {
         long q = xAt + i * (32L * ROWS * Float.BYTES) + j * (ROWS * Float.BYTES);
         FloatVector aw =
             ((FloatVector)
@@ -538,8 +550,7 @@ final class SmallBatch {
                     ByteVector.fromMemorySegment(VectorDot.B, w, at3 + p + (2 + j), LE)
                         .convertShape(VectorOperators.B2F, F, 0))
                 .mul(ds);
-        FloatVector z;
-        z = FloatVector.fromMemorySegment(F, x, q, LE);
+        FloatVector z = FloatVector.fromMemorySegment(F, x, q, LE);
         a0 = aw.fma(z, a0);
         b0 = bw.fma(z, b0);
         c0 = cw.fma(z, c0);
@@ -549,15 +560,45 @@ final class SmallBatch {
         b1 = bw.fma(z, b1);
         c1 = cw.fma(z, c1);
         d1 = dw.fma(z, d1);
+        FloatVector av =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at + p + (2 + j + LANES), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(as);
+        FloatVector bv =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at1 + p + (2 + j + LANES), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(bs);
+        FloatVector cv =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at2 + p + (2 + j + LANES), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(cs);
+        FloatVector dv =
+            ((FloatVector)
+                    ByteVector.fromMemorySegment(VectorDot.B, w, at3 + p + (2 + j + LANES), LE)
+                        .convertShape(VectorOperators.B2F, F, 0))
+                .mul(ds);
+        z = FloatVector.fromMemorySegment(F, x, q + 4L * VECTOR, LE);
+        a0 = av.fma(z, a0);
+        b0 = bv.fma(z, b0);
+        c0 = cv.fma(z, c0);
+        d0 = dv.fma(z, d0);
+        z = FloatVector.fromMemorySegment(F, x, q + 5L * VECTOR, LE);
+        a1 = av.fma(z, a1);
+        b1 = bv.fma(z, b1);
+        c1 = cv.fma(z, c1);
+        d1 = dv.fma(z, d1);
       }
     }
-    a0.intoArray(sums, 0 * LANES);
-    a1.intoArray(sums, 1 * LANES);
-    b0.intoArray(sums, 4 * LANES);
-    b1.intoArray(sums, 5 * LANES);
-    c0.intoArray(sums, 8 * LANES);
-    c1.intoArray(sums, 9 * LANES);
-    d0.intoArray(sums, 12 * LANES);
-    d1.intoArray(sums, 13 * LANES);
+    a0.intoArray(sums, sum + 0 * LANES);
+    a1.intoArray(sums, sum + 1 * LANES);
+    b0.intoArray(sums, sum + 4 * LANES);
+    b1.intoArray(sums, sum + 5 * LANES);
+    c0.intoArray(sums, sum + 8 * LANES);
+    c1.intoArray(sums, sum + 9 * LANES);
+    d0.intoArray(sums, sum + 12 * LANES);
+    d1.intoArray(sums, sum + 13 * LANES);
   }
 }
