@@ -96,6 +96,9 @@ final class ChatCommand extends Command {
         io.err().flush();
       }
       String line = lines.next();
+      if (line == null && io.isTerminal()) { // Ctrl-D
+        io.err().println();
+      }
       if (line == null || line.isBlank()) {
         return 0;
       }

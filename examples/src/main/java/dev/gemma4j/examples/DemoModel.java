@@ -19,6 +19,7 @@ public final class DemoModel {
   /** Loads it. Mapping needs files, so the resources are copied out first. */
   public static Gemma load(LoadOptions options) throws IOException {
     Path directory = Files.createTempDirectory("gemma-demo");
+    deleteOnExit(directory);
     try {
       extract(directory);
       return Gemma.load(directory, options);
@@ -45,23 +46,24 @@ public final class DemoModel {
   /** Copies the model's files into a directory. */
   public static void extract(Path directory) throws IOException {
     for (String file : FILES) {
+      Path path = directory.resolve(file);
       try (InputStream in = open(file)) {
-        Files.copy(in, directory.resolve(file));
+        Files.copy(in, path);
+      } catch (IOException e) { // which, of a full disk, does not say where
+        throw new IOException(path + ": cannot be written: " + Main.reason(e), e);
       }
     }
   }
 
+  /** Also when the JVM is ended while it loads; the directory, named first, goes last. */
+  private static void deleteOnExit(Path directory) {
+    directory.toFile().deleteOnExit();
+    FILES.forEach(file -> directory.resolve(file).toFile().deleteOnExit());
+  }
+
   /** A mapped file outlives its name, except where the system refuses: then it goes at exit. */
   private static void delete(Path directory) {
-    directory.toFile().deleteOnExit();
-    for (String file : FILES) {
-      Path path = directory.resolve(file);
-      try {
-        Files.deleteIfExists(path);
-      } catch (IOException e) {
-        path.toFile().deleteOnExit();
-      }
-    }
+    FILES.forEach(file -> directory.resolve(file).toFile().delete());
     directory.toFile().delete();
   }
 }

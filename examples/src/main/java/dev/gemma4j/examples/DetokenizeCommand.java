@@ -31,6 +31,9 @@ final class DetokenizeCommand extends Command {
   @Override
   public Integer call() throws IOException {
     checkJsonLines();
+    if (!jsonl && arguments == null) {
+      throw usage("expected token ids");
+    }
     int[] ids = ids(arguments);
     Tokenizer tokenizer = model.tokenizer();
     if (jsonl) {

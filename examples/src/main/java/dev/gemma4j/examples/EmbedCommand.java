@@ -29,6 +29,9 @@ final class EmbedCommand extends Command {
   @Option(names = "--raw", description = "Do not make the vector's length 1.")
   boolean raw;
 
+  @Option(names = "--json", description = "As without it.")
+  boolean json;
+
   @Option(names = "--jsonl", description = "Answer one JSON object a line: text.")
   boolean jsonl;
 

@@ -11,6 +11,7 @@ import java.io.OutputStream;
 import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
+import java.lang.reflect.Constructor;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
@@ -84,6 +85,7 @@ public final class Main implements Runnable {
     Thread main = Thread.currentThread();
     Input in = new Input(System.in);
     System.setIn(in);
+    standardError();
     AtomicBoolean ended = new AtomicBoolean();
     // On Ctrl-C the JVM runs its hooks and exits with 130: time for the generation to end cleanly.
     Thread hook =
@@ -114,6 +116,25 @@ public final class Main implements Runnable {
   }
 
   /**
+   * Writes errors where the launcher says: to what it was given itself, not through its filter of
+   * the JVM's warning, which may still hold them when this process has ended.
+   */
+  private static void standardError() {
+    Integer number = Integer.getInteger("gemma.stderr");
+    if (number == null) { // started without it
+      return;
+    }
+    try {
+      Constructor<FileDescriptor> file = FileDescriptor.class.getDeclaredConstructor(int.class);
+      file.setAccessible(true); // nothing public makes one of a number
+      OutputStream err = new FileOutputStream(file.newInstance(number));
+      System.setErr(new PrintStream(err, true, StandardCharsets.UTF_8));
+    } catch (ReflectiveOperationException | RuntimeException e) {
+      // through the filter, then
+    }
+  }
+
+  /**
    * Runs a command.
    *
    * @return the exit status: 0 done, 1 bad input or model or output that cannot be written, 2 wrong
@@ -138,6 +159,7 @@ public final class Main implements Runnable {
         }) {
       commands.addSubcommand(command);
     }
+    commands.setPosixClusteredShortOptionsAllowed(false); // -hello is no -h
     commands.setOut(new PrintWriter(io.out(), true, StandardCharsets.UTF_8));
     commands.setErr(new PrintWriter(io.err(), true, StandardCharsets.UTF_8));
     commands.setParameterExceptionHandler(
@@ -203,7 +225,7 @@ public final class Main implements Runnable {
     if (e instanceof FileSystemException f && f.getReason() == null) {
       message += ": " + reason(f); // for it is just the path
     }
-    return message.replace('\n', ' ');
+    return Io.visible(message.replace('\n', ' ')); // it may quote a request or an argument
   }
 
   /** Why a file could not be read or written. */

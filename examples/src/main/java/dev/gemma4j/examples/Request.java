@@ -19,6 +19,10 @@ final class Request {
 
   /** Refuses keys that the command does not know. */
   void allow(Set<String> keys) {
+    allow(object, keys);
+  }
+
+  private static void allow(JsonNode object, Set<String> keys) {
     for (var entry : object.properties()) {
       if (!keys.contains(entry.getKey())) {
         throw new IllegalArgumentException(
@@ -144,6 +148,7 @@ final class Request {
     }
     List<ChatMessage> messages = new ArrayList<>();
     for (JsonNode item : node) {
+      allow(item, Set.of("role", "content"));
       String role = item.path("role").asText();
       Role known =
           switch (role) {

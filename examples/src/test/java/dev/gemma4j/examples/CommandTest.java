@@ -1,6 +1,7 @@
 package dev.gemma4j.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 import static org.assertj.core.api.Assertions.withinPercentage;
 
@@ -9,6 +10,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.gemma4j.Gemma;
+import dev.gemma4j.LoadOptions;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -339,6 +341,8 @@ class CommandTest {
     assertThat(squares).isCloseTo(1, within(1e-5));
     JsonNode line = run("{\"text\":\"abc\"}\n", "embed", "--jsonl", "--model", model()).json();
     assertThat(line.get("embedding")).isEqualTo(vector);
+    assertThat(run("", "embed", "--json", "--model", model(), "abc").json().get("embedding"))
+        .isEqualTo(vector);
     assertThat(run("", "embed", "--pooling", "max", "abc").status()).isEqualTo(2);
   }
 
@@ -417,6 +421,9 @@ class CommandTest {
             model());
     assertThat(bad.status()).isEqualTo(1);
     assertThat(bad.err()).contains("line 1: messages").contains("assistant");
+    String more =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\", \"tone\": \"kind\"}]}\n";
+    assertBad(run(more, "chat", "--jsonl", "--model", model()), 1, "line 1: unknown key tone");
   }
 
   @Test
@@ -510,6 +517,8 @@ class CommandTest {
     assertBad(run("", "logits", "--model", model()), 2, "expected token ids");
     assertBad(run("", "logits", "--model", model(), "x"), 2, "found x, expected a token id");
     assertBad(run("", "inspect"), 2, "PATH");
+    assertBad(run("", "tokenize", "-hello"), 2, "-hello");
+    assertBad(run("2 3", "detokenize"), 2, "expected token ids");
     assertThat(run("", "--help").status()).isZero();
     assertThat(run("", "generate", "--help").out()).contains("--max-tokens");
   }
@@ -865,6 +874,72 @@ class CommandTest {
     assertThat(report).contains("chatTemplate a\\u001b[2Jb\\u009b\\nc");
     JsonNode json = run("", "inspect", "--json", directory.toString()).json();
     assertThat(json.get("chatTemplate").textValue()).isEqualTo("a\u001b[2Jb\u009b\nc");
+  }
+
+  @Test
+  void whatARequestOrAnArgumentSaysDoesNotReachTheTerminalEither() {
+    assertBad(
+        run("{\"\\u001b[2J\\r\": 1}", "tokenize", "--jsonl"),
+        1,
+        "line 1: unknown key \\u001b[2J\\u000d,");
+    assertBad(run("", "tokenize", "--\u001b[2J"), 2, "--\\u001b[2J");
+  }
+
+  private static int java(Path directory, String... command) throws Exception {
+    List<String> all =
+        new ArrayList<>(
+            List.of("sh", "-c", "exec 3>\"$0/own\"; exec \"$@\"", directory.toString()));
+    all.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    all.addAll(List.of("-cp", System.getProperty("java.class.path")));
+    all.addAll(List.of(command));
+    return new ProcessBuilder(all)
+        .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+        .redirectError(directory.resolve("filtered").toFile())
+        .start()
+        .waitFor();
+  }
+
+  /** What passes the launcher's filter of the JVM's warning may come after the command's end. */
+  @Test
+  @EnabledOnOs(OS.LINUX)
+  void errorsDoNotPassTheLaunchersFilter(@TempDir Path directory) throws Exception {
+    int status =
+        java(
+            directory,
+            "--add-opens=java.base/java.io=ALL-UNNAMED",
+            "-Dgemma.stderr=3",
+            Main.class.getName(),
+            "fly");
+    assertThat(status).isEqualTo(2);
+    assertThat(directory.resolve("own")).content().contains("fly");
+    assertThat(directory.resolve("filtered")).isEmptyFile();
+  }
+
+  /** Loads the demo model in a process that ends meanwhile. */
+  static final class Ended {
+    private Ended() {}
+
+    public static void main(String[] args) throws IOException {
+      DemoModel.load(LoadOptions.defaults().withProgress((stage, done, total) -> System.exit(130)));
+    }
+  }
+
+  @Test
+  @EnabledOnOs(OS.LINUX)
+  void aLoadThatIsEndedLeavesNoFiles(@TempDir Path directory) throws Exception {
+    Path temporary = Files.createDirectory(directory.resolve("tmp"));
+    assertThat(java(directory, "-Djava.io.tmpdir=" + temporary, Ended.class.getName()))
+        .as("%s", Files.readString(directory.resolve("filtered")))
+        .isEqualTo(130);
+    assertThat(temporary).isEmptyDirectory();
+  }
+
+  @Test
+  void whereTheDemoModelCannotBeWrittenIsTold(@TempDir Path directory) throws IOException {
+    Path there = Files.createFile(directory.resolve("config.json"));
+    assertThatThrownBy(() -> DemoModel.extract(directory))
+        .isInstanceOf(IOException.class)
+        .hasMessage(there + ": cannot be written: it exists already");
   }
 
   @Test

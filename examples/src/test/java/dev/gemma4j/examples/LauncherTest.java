@@ -73,6 +73,22 @@ class LauncherTest {
   }
 
   @Test
+  void runsWithoutAHomeAndGivesItsOwnStandardError() throws Exception {
+    output(start());
+    write("jdk/bin/java", "#!/bin/sh\necho told >&3\necho \"$@\"\n");
+    ProcessBuilder builder = new ProcessBuilder(root.resolve("gemma").toString(), "tokenize");
+    builder.environment().put("JAVA_HOME", root.resolve("jdk").toString());
+    builder.environment().remove("HOME");
+    Path error = root.resolve("error");
+    Process process = builder.redirectError(error.toFile()).start();
+    assertThat(output(process))
+        .contains("-Dgemma.stderr=3 -Dgemma.progress=false")
+        .endsWith("Main tokenize");
+    assertThat(process.waitFor()).isZero();
+    assertThat(error).hasContent("told");
+  }
+
+  @Test
   void buildsAllAgainAfterABuildThatWasInterrupted() throws IOException {
     write("fail", "");
     assertThat(output(start())).startsWith("gemma: building\nbuild").doesNotContain("run");
