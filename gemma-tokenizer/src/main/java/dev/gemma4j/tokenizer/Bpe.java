@@ -22,7 +22,7 @@ final class Bpe {
   private final int[] ranks; // by id; a higher score has a lower rank, equal scores the same
   private final CharPairs pairs;
   private final boolean[] unused;
-  private final boolean hasUnused;
+  private boolean hasUnused; // some that merges make
   private final int window; // in bytes
   private final int margin; // at a window's end, where its tokens may not be the text's
   private final long[] powers;
@@ -38,7 +38,6 @@ final class Bpe {
     this.ranks = ranks;
     this.unused = unused;
     this.pairs = pairs;
-    hasUnused = hasAny(unused);
     window = Math.max(4096, 4 * table.longest());
     margin = Math.max(256, 2 * table.longest());
     powers = table.powers();
@@ -46,6 +45,33 @@ final class Bpe {
     for (int id = 0; id < states.length; id++) {
       states[id] = usable[id] ? UNTRIED : NEVER;
     }
+    for (int id = 0; id < states.length; id++) {
+      if (unused[id] && states[id] != NEVER) {
+        states[id] = isMade(table.text(id)) ? UNTRIED : NEVER;
+        hasUnused |= states[id] != NEVER;
+      }
+    }
+  }
+
+  /**
+   * Whether a text is one character, or the union of two that may be symbols. Those with which
+   * llama.cpp's converter fills a vocabulary, such as [PAD256001], are not.
+   */
+  private boolean isMade(byte[] text) {
+    long[] hashes = new long[text.length + 1];
+    for (int i = 0; i < text.length; i++) {
+      hashes[i + 1] = PieceTable.next(hashes[i], text[i]);
+    }
+    int end = text.length;
+    int first = Utf8.next(text, 0, end);
+    for (int cut = first; cut < end; cut = Utf8.next(text, cut, end)) {
+      boolean left = cut == first || find(text, 0, cut, 0, hashes[cut]) >= 0;
+      boolean lastOne = Utf8.next(text, cut, end) == end;
+      if (left && (lastOne || find(text, cut, end, hashes[cut], hashes[end]) >= 0)) {
+        return true;
+      }
+    }
+    return first == end;
   }
 
   /** The same, but some pieces never come out. */
@@ -82,15 +108,6 @@ final class Bpe {
     return unused;
   }
 
-  private static boolean hasAny(boolean[] values) {
-    for (boolean value : values) {
-      if (value) {
-        return true;
-      }
-    }
-    return false;
-  }
-
   /** The usable piece that text[from, to) is, or -1. */
   int find(byte[] text, int from, int to, long hash) {
     int id = table.find(text, from, to, hash);
@@ -112,12 +129,17 @@ final class Bpe {
     return unused[id];
   }
 
+  /** Whether texts are merged in parts, and not as a whole, which takes many times as long. */
+  boolean cutsTexts() {
+    return !hasUnused;
+  }
+
   Segments encode(byte[] text, int length, ByteTrie userDefined) {
     Run run = new Run(text, length, userDefined);
-    if (hasUnused) {
-      run.all();
-    } else {
+    if (cutsTexts()) {
       run.segments();
+    } else {
+      run.all();
     }
     return run.out;
   }
