@@ -134,49 +134,51 @@ final class Bpe {
     return !hasUnused;
   }
 
-  Segments encode(byte[] text, int length, ByteTrie userDefined) {
-    Run run = new Run(text, length, userDefined);
+  /** Adds the segments of text[from, to). */
+  void encode(byte[] text, int from, int to, ByteTrie userDefined, Segments out) {
+    Run run = new Run(text, from, to, userDefined, out);
     if (cutsTexts()) {
       run.segments();
     } else {
       run.all();
     }
-    return run.out;
   }
 
   /** The encoding of one text. */
   private final class Run {
     private final byte[] text;
-    private final int length;
+    private final int start;
+    private final int end;
     private final ByteTrie userDefined;
     private final Merger merger;
-    final Segments out;
+    private final Segments out;
 
-    Run(byte[] text, int length, ByteTrie userDefined) {
+    Run(byte[] text, int from, int to, ByteTrie userDefined, Segments out) {
       this.text = text;
-      this.length = length;
+      this.start = from;
+      this.end = to;
       this.userDefined = userDefined;
+      this.out = out;
       merger = new Merger(Bpe.this, text);
-      out = new Segments(length / 4);
     }
 
     /** Without cuts: how an unused piece is taken apart again depends on the whole text. */
     void all() {
-      merger.start(0);
-      for (int at = 0; at < length; ) {
-        int literal = userDefined.longest(text, at, length);
-        at = literal > 0 ? literal : Utf8.next(text, at, length);
+      merger.start(start);
+      for (int at = start; at < end; ) {
+        int literal = userDefined.longest(text, at, end);
+        at = literal > 0 ? literal : Utf8.next(text, at, end);
         merger.add(at, literal > 0);
       }
       merger.merge(out);
     }
 
     void segments() {
-      int from = 0;
+      int from = start;
       long hash = 0;
       int before = 0;
-      for (int at = 0; at < length; ) {
-        int literal = userDefined.longest(text, at, length);
+      for (int at = start; at < end; ) {
+        int literal = userDefined.longest(text, at, end);
         if (literal > 0) {
           segment(from, at, hash);
           out.add(find(text, at, literal, PieceTable.hash(text, at, literal)), literal);
@@ -188,7 +190,7 @@ final class Bpe {
         int c = text[at];
         int to = at + 1;
         if (c < 0) { // not ASCII
-          to = Utf8.next(text, at, length);
+          to = Utf8.next(text, at, end);
           c = CharPairs.character(text, at, to);
         }
         if (at > from && !pairs.contains(before, c)) {
@@ -201,7 +203,7 @@ final class Bpe {
           hash = PieceTable.next(hash, text[at++]);
         }
       }
-      segment(from, length, hash);
+      segment(from, end, hash);
     }
 
     private void segment(int from, int to, long hash) {
