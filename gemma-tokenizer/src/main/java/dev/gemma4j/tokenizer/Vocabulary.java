@@ -71,4 +71,23 @@ public record Vocabulary(
         new boolean[pieces.size()],
         new byte[pieces.size()]);
   }
+
+  /** The same, whose texts begin with another token. */
+  public Vocabulary withBosId(int id) {
+    return new Vocabulary(
+        pieces,
+        scores,
+        types,
+        algorithm,
+        id,
+        eosId,
+        padId,
+        addDummyPrefix,
+        removeExtraWhitespaces,
+        escapeWhitespaces,
+        byteFallback,
+        charsMap,
+        markers,
+        turns);
+  }
 }
