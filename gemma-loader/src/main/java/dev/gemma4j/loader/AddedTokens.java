@@ -167,7 +167,7 @@ final class AddedTokens {
         file);
   }
 
-  /** Whether a token is looked for only where the others are not; what is left out is special's. */
+  /** Whether a token is looked for only in what the others left: unless said, if not special. */
   static boolean isNormalized(Values token, boolean special) throws MalformedFileException {
     return token.flag("normalized", !special);
   }
@@ -176,8 +176,8 @@ final class AddedTokens {
    * When Hugging Face's tokenizers look for the user-defined pieces (<a
    * href="https://github.com/huggingface/tokenizers/blob/main/tokenizers/src/tokenizer/added_vocabulary.rs">how</a>):
    * first for tokens that are not normalized, Gemma's own among them, then for the others, and last
-   * for runs of spaces, which are merged there. All at once as in SentencePiece where that is the
-   * same but for overlaps that no token has.
+   * for runs of spaces, which are merged there. All at once, as in SentencePiece, where no token
+   * makes a difference.
    */
   static byte[] turns(List<String> pieces, PieceType[] types, BitSet normalized) {
     byte[] turns = new byte[types.length];

@@ -32,7 +32,11 @@ public final class Tokenizer {
 
   private static final Pattern BYTE = Pattern.compile("<0x[0-9A-F]{2}>");
   private static final int MAX_FILE = 1 << 28;
-  private static final int MAX_PIECE = 1 << 16; // bytes; Gemma's longest has 93
+
+  /**
+   * Bytes; Gemma's longest has 93. A text is searched for as long a one from each of its places.
+   */
+  private static final int MAX_PIECE = 1 << 10;
 
   private final Vocabulary vocabulary;
   private final int[] byteValues; // by id, -1 for no byte piece
