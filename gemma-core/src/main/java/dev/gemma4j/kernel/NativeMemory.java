@@ -23,17 +23,21 @@ final class NativeMemory {
 
   /**
    * The same memory, no longer of the class of mapped files. More than 2 GB of a file stay as they
-   * are, as no buffer holds them.
+   * are, as no buffer holds them, unless this module has the right to native access.
    */
+  @SuppressWarnings("restricted") // asks for the right to
   static MemorySegment of(MemorySegment segment) {
-    if (!segment.isMapped()
-        || segment.byteSize() > BUFFER
-        || segment.byteSize() % Short.BYTES != 0) {
+    if (!segment.isMapped()) {
       return segment;
     }
-    // The JDK does not take a view of a buffer as numbers for mapped.
-    return MemorySegment.ofBuffer(
-        segment.asByteBuffer().order(ByteOrder.nativeOrder()).asShortBuffer());
+    if (segment.byteSize() <= BUFFER && segment.byteSize() % Short.BYTES == 0) {
+      // The JDK does not take a view of a buffer as numbers for mapped.
+      return MemorySegment.ofBuffer(
+          segment.asByteBuffer().order(ByteOrder.nativeOrder()).asShortBuffer());
+    }
+    return NativeMemory.class.getModule().isNativeAccessEnabled()
+        ? segment.reinterpret(segment.byteSize())
+        : segment;
   }
 
   /**

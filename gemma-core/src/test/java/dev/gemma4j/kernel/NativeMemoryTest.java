@@ -60,20 +60,33 @@ class NativeMemoryTest {
   }
 
   @Test
-  void moreThanABufferHoldsStaysMapped() throws IOException {
+  void moreThanABufferHoldsIsReadInPlaceWithNativeAccess() throws IOException {
     Path file = directory.resolve("large");
-    try (Arena arena = Arena.ofShared();
-        FileChannel channel =
-            FileChannel.open(
-                file,
-                StandardOpenOption.CREATE_NEW,
-                StandardOpenOption.SPARSE,
-                StandardOpenOption.READ,
-                StandardOpenOption.WRITE)) {
-      long size = (1L << 31) + 2;
+    Arena arena = Arena.ofShared();
+    try (FileChannel channel =
+        FileChannel.open(
+            file,
+            StandardOpenOption.CREATE_NEW,
+            StandardOpenOption.SPARSE,
+            StandardOpenOption.READ,
+            StandardOpenOption.WRITE)) {
+      long size = (1L << 31) + 64;
       MemorySegment mapped = channel.map(MapMode.READ_WRITE, 0, size, arena); // of holes
-      assertThat(NativeMemory.of(mapped)).isSameAs(mapped);
-      assertThat(NativeMemory.of(mapped.asSlice(12)).isMapped()).isFalse();
+      mapped.set(ValueLayout.JAVA_FLOAT, size - 4, 3);
+      MemorySegment plain = NativeMemory.of(mapped.asReadOnly());
+      assertThat(NativeMemory.class.getModule().isNativeAccessEnabled()).isTrue();
+      assertThat(NativeMemory.known(plain).address()).isEqualTo(mapped.address());
+      assertThat(plain.byteSize()).isEqualTo(size);
+      assertThat(plain.isReadOnly()).isTrue();
+      assertThat(plain.get(ValueLayout.JAVA_FLOAT, size - 4)).isEqualTo(3);
+      assertThat(NativeMemory.of(mapped.asSlice(0, 15)).isMapped()).isFalse(); // odd
+      arena.close();
+      assertThatThrownBy(() -> plain.get(ValueLayout.JAVA_FLOAT, 0))
+          .isInstanceOf(IllegalStateException.class);
+    } finally {
+      if (arena.scope().isAlive()) {
+        arena.close();
+      }
     }
   }
 }

@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Comparator;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -25,7 +26,8 @@ final class AddedTokens {
   private final String file;
   private final String key;
 
-  private record Token(int id, String content, boolean special, @Nullable Values flags) {}
+  private record Token(
+      int id, String content, boolean special, boolean normalized, @Nullable Values flags) {}
 
   private AddedTokens(String file, String key) {
     this.file = file;
@@ -81,7 +83,7 @@ final class AddedTokens {
       AddedTokens added = new AddedTokens(values.file(), "added_tokens");
       for (String content : values.map().keySet()) {
         // It does not say which are special. No text can do harm by spelling one that is.
-        added.tokens.add(new Token(values.integer(content), content, true, null));
+        added.tokens.add(new Token(values.integer(content), content, true, false, null));
       }
       return added;
     }
@@ -89,7 +91,9 @@ final class AddedTokens {
   }
 
   private void add(int id, Values entry) throws MalformedFileException {
-    tokens.add(new Token(id, entry.string("content"), entry.flag("special", false), entry));
+    boolean special = entry.flag("special", false);
+    tokens.add(
+        new Token(id, entry.string("content"), special, isNormalized(entry, special), entry));
   }
 
   private int id(String text) throws MalformedFileException {
@@ -110,6 +114,7 @@ final class AddedTokens {
     Arrays.fill(types, n, total, PieceType.USER_DEFINED);
     boolean[] markers = Arrays.copyOf(old.markers(), total);
     boolean changed = total > n;
+    BitSet normalized = new BitSet();
     for (Token token : tokens) {
       int id = token.id();
       String piece = old.escapeWhitespaces() ? escape(token.content()) : token.content();
@@ -127,10 +132,12 @@ final class AddedTokens {
         pieces.set(id, same ? model.piece(id) : piece);
         types[id] = PieceType.USER_DEFINED;
         markers[id] = token.special() || model.isMarker(id);
+        normalized.set(id, token.normalized());
         changed = true;
       } else if (id == pieces.size()) {
         pieces.add(piece);
         markers[id] = token.special();
+        normalized.set(id, token.normalized());
       } else {
         throw wrong(token, "id " + pieces.size());
       }
@@ -155,8 +162,35 @@ final class AddedTokens {
             old.escapeWhitespaces(),
             old.byteFallback(),
             old.charsMap(),
-            markers),
+            markers,
+            turns(pieces, types, normalized)),
         file);
+  }
+
+  /** Whether a token is looked for only in what the others left: unless said, if not special. */
+  static boolean isNormalized(Values token, boolean special) throws MalformedFileException {
+    return token.flag("normalized", !special);
+  }
+
+  /**
+   * When Hugging Face's tokenizers look for the user-defined pieces (<a
+   * href="https://github.com/huggingface/tokenizers/blob/main/tokenizers/src/tokenizer/added_vocabulary.rs">how</a>):
+   * first for tokens that are not normalized, Gemma's own among them, then for the others, and last
+   * for runs of spaces, which are merged there. All at once, as in SentencePiece, where no token
+   * makes a difference.
+   */
+  static byte[] turns(List<String> pieces, PieceType[] types, BitSet normalized) {
+    byte[] turns = new byte[types.length];
+    boolean matters = !normalized.isEmpty();
+    for (int id = 0; id < turns.length; id++) {
+      if (types[id] == PieceType.USER_DEFINED) {
+        String piece = pieces.get(id);
+        boolean spaces = piece.replace("\u2581", "").isEmpty();
+        turns[id] = (byte) (normalized.get(id) ? 1 : spaces ? 2 : 0);
+        matters |= turns[id] == 0 && piece.indexOf('\u2581') >= 0;
+      }
+    }
+    return matters ? turns : new byte[types.length];
   }
 
   /** The text as pieces spell it: they are matched after spaces have become U+2581. */

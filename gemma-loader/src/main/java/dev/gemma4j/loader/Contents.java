@@ -58,11 +58,12 @@ record Contents(
       tensors.remove(HEAD);
     }
     if (tokenizer != null && tokenizer.vocabSize() > config.vocabSize()) {
+      // By name, as it may be a token that a fine-tune added without resizing the embedding.
       throw new MalformedFileException(
           source,
           "tokenizer",
-          tokenizer.vocabSize() + " pieces",
-          "at most the vocabulary size of " + config.vocabSize());
+          "\"" + tokenizer.piece(config.vocabSize()) + "\" with id " + config.vocabSize(),
+          "only ids of the " + config.vocabSize() + " rows of the embedding");
     }
     for (int id : eosIds) {
       if (id < 0 || id >= config.vocabSize()) {

@@ -125,7 +125,8 @@ final class GgufTokenizer {
         true,
         byteFallback,
         new byte[0],
-        markers);
+        markers,
+        new byte[tokens.size()]); // the format says nothing of them
   }
 
   private List<String> pieces(PieceType[] types) throws MalformedFileException {

@@ -20,6 +20,7 @@ final class HuggingFaceDirectory {
   static final String CONFIG = "config.json";
   private static final String SINGLE = "model.safetensors";
   private static final String INDEX = "model.safetensors.index.json";
+  private static final String TOKENIZER_CONFIG = "tokenizer_config.json";
   private static final String EOS = "eos_token_id";
 
   private final Path directory;
@@ -146,11 +147,31 @@ final class HuggingFaceDirectory {
 
   private @Nullable Tokenizer tokenizer() throws IOException {
     Path model = directory.resolve("tokenizer.model");
-    if (!Files.exists(model)) {
-      Path json = directory.resolve("tokenizer.json");
-      return Files.exists(json) ? TokenizerJson.read(json) : null;
+    Path json = directory.resolve("tokenizer.json");
+    if (Files.exists(model)) {
+      return withBos(AddedTokens.addTo(Tokenizer.load(model), directory));
     }
-    return AddedTokens.addTo(Tokenizer.load(model), directory);
+    return Files.exists(json) ? withBos(TokenizerJson.read(json)) : null;
+  }
+
+  /** A fine-tune may begin its texts with another token, and transformers do so too. */
+  private Tokenizer withBos(Tokenizer tokenizer) throws IOException {
+    Path file = directory.resolve(TOKENIZER_CONFIG);
+    String key = "bos_token";
+    Values values = Files.exists(file) ? Json.read(file) : new Values(file.toString(), Map.of());
+    if (!values.has(key)) {
+      return tokenizer;
+    }
+    boolean isText = values.map().get(key) instanceof String;
+    String token = isText ? values.string(key) : values.object(key).string("content");
+    int escaped = tokenizer.idOf(AddedTokens.escape(token));
+    int id = escaped >= 0 ? escaped : tokenizer.idOf(token);
+    if (id < 0) {
+      throw values.wrong(key, token, "one of the " + tokenizer.vocabSize() + " tokens");
+    }
+    return id == tokenizer.bosId()
+        ? tokenizer
+        : Tokenizer.of(tokenizer.vocabulary().withBosId(id), file.toString());
   }
 
   private List<Integer> eosIds(Values config, @Nullable Tokenizer tokenizer, int vocabSize)
@@ -183,7 +204,7 @@ final class HuggingFaceDirectory {
     if (Files.exists(file) && Files.size(file) > 0) { // an empty one says nothing
       return new String(InputFile.readText(file), StandardCharsets.UTF_8);
     }
-    Path tokenizerConfig = directory.resolve("tokenizer_config.json");
+    Path tokenizerConfig = directory.resolve(TOKENIZER_CONFIG);
     String key = "chat_template";
     if (!Files.exists(tokenizerConfig)) {
       return null;

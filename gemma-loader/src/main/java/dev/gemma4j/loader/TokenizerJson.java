@@ -257,7 +257,9 @@ final class TokenizerJson {
     List<String> pieces = pieces();
     PieceType[] types = new PieceType[vocab.size()];
     Arrays.fill(types, PieceType.NORMAL);
-    BitSet special = addedTokens(pieces, types);
+    BitSet special = new BitSet();
+    BitSet normalized = new BitSet();
+    addedTokens(pieces, types, special, normalized);
     types = Arrays.copyOf(types, pieces.size());
     float[] scores = new float[pieces.size()];
     boolean[] markers = new boolean[pieces.size()];
@@ -289,7 +291,8 @@ final class TokenizerJson {
         true,
         byteFallback,
         new byte[0],
-        markers);
+        markers,
+        AddedTokens.turns(pieces, types, normalized));
   }
 
   private int control(String piece, PieceType[] types) {
@@ -335,14 +338,15 @@ final class TokenizerJson {
   }
 
   /**
-   * Gives the added tokens their types, appends those that the model's vocabulary lacks, and says
-   * which are special.
+   * Gives the added tokens their types, appends those that the model's vocabulary lacks, and notes
+   * which are special and which normalized.
    */
-  private BitSet addedTokens(List<String> pieces, PieceType[] types) throws MalformedFileException {
-    BitSet special = new BitSet();
+  private void addedTokens(
+      List<String> pieces, PieceType[] types, BitSet special, BitSet normalized)
+      throws MalformedFileException {
     Values values = new Values(file, tokenizer);
     if (!values.has("added_tokens")) {
-      return special;
+      return;
     }
     for (Object token : values.list("added_tokens")) {
       Values added = values.object("added_tokens", token);
@@ -362,11 +366,9 @@ final class TokenizerJson {
         // Others that are called special too are user-defined in Gemma's own tokenizer.model.
         types[id] = CONTROLS.contains(content) ? PieceType.CONTROL : PieceType.USER_DEFINED;
       }
-      if (added.flag("special", false)) {
-        special.set(id);
-      }
+      special.set(id, added.flag("special", false));
+      normalized.set(id, AddedTokens.isNormalized(added, special.get(id)));
     }
-    return special;
   }
 
   /** Gemma 1's file spells one of them, the tab, as the character that it stands for. */

@@ -154,6 +154,46 @@ class AddedTokensTest {
     assertThat(tokenizer.decode(512)).isEqualTo("<a  king>");
   }
 
+  /** The ids are those of Hugging Face's tokenizers 0.23.2. */
+  @ParameterizedTest
+  @CsvSource(
+      quoteCharacter = '`',
+      value = {
+        "q<x>y, 485 513 442", // the special one comes first
+        "q<xy, 517 442",
+        "`a  kq`, 428 425 514", // runs of spaces come last
+        "`   kq<x>`, 7 514 513",
+        "`a  <y>`, 428 425 516",
+        "`ab|`, 428 443 6", // and Gemma's own, as the line's end, before others
+        "<end_of_turn>q<x, 5 517",
+      })
+  void overlapsAreHuggingFaces(String text, String ids) throws IOException {
+    String token = "{\"id\":%d,\"content\":\"%s\",\"special\":%b,\"normalized\":%b}";
+    String tokens =
+        String.join(
+            ",",
+            token.formatted(512, "q<x>y", false, true),
+            token.formatted(513, "<x>", true, false),
+            token.formatted(514, " kq", false, true),
+            token.formatted(515, "ab\\n", false, true),
+            token.formatted(516, " <y>", true, false),
+            token.formatted(517, "q<x", false, true));
+    tokenizerJson("[" + tokens + "]");
+    Tokenizer tokenizer = read(small());
+    String input = text.replace('|', '\n');
+    int[] expected = Arrays.stream(ids.split(" ")).mapToInt(Integer::parseInt).toArray();
+    assertThat(tokenizer.encode(input)).isEqualTo(expected);
+    assertThat(tokenizer.encodeWithOffsets(input).ids()).isEqualTo(expected);
+    assertThat(tokenizer.encodeLiteral(input)).doesNotContain(5, 513, 516);
+    // A tokenizer.json of its own says the same.
+    Path json = dir.resolve("tokenizer.json");
+    Files.writeString(
+        json,
+        Files.readString(resource("fuzz/tokenizer_json/bpe"))
+            .replaceFirst("\"added_tokens\": ?\\[", "$0" + tokens.replace("\\n", "\\\\n") + ","));
+    assertThat(TokenizerJson.read(json).encode(input)).isEqualTo(expected);
+  }
+
   @Test
   void gemmasOwnAreTheModels() throws IOException {
     Path file = dir.resolve("tokenizer.json");
@@ -213,7 +253,9 @@ class AddedTokensTest {
     copy("forward/gemma-mqa-bf16", dir);
     tokenizerJson("[{\"id\":512,\"content\":\"<x>\"}]");
     assertThatThrownBy(() -> Checkpoint.open(dir))
-        .hasMessageContaining("tokenizer: found 513 pieces, expected at most")
-        .hasMessageContaining("512");
+        .hasMessage(
+            dir
+                + ": tokenizer: found \"<x>\" with id 512,"
+                + " expected only ids of the 512 rows of the embedding");
   }
 }

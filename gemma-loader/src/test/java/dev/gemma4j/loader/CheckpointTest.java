@@ -221,6 +221,36 @@ class CheckpointTest {
     assertThat(c.config().numLayers()).isEqualTo(3);
   }
 
+  @ParameterizedTest
+  @CsvSource(
+      quoteCharacter = '`',
+      value = {
+        "null, 2",
+        "\"<bos>\", 2",
+        "\"<start_of_turn>\", 4",
+        "`{\"content\": \"<start_of_turn>\", \"lstrip\": false}`, 4"
+      })
+  void textsBeginWithTheTokenOfTheTokenizerConfig(String token, int id) throws IOException {
+    copy(MQA, dir);
+    Files.writeString(dir.resolve("tokenizer_config.json"), "{\"bos_token\": " + token + "}");
+    try (Checkpoint c = Checkpoint.open(dir)) {
+      assertThat(c.tokenizer().bosId()).isEqualTo(id);
+    }
+    Files.delete(dir.resolve("tokenizer.model"));
+    Files.copy(resource("fuzz/tokenizer_json/bpe"), dir.resolve("tokenizer.json"));
+    try (Checkpoint c = Checkpoint.open(dir)) {
+      assertThat(c.tokenizer().bosId()).isEqualTo(id);
+    }
+  }
+
+  @Test
+  void refusesAnUnknownTokenToBeginWith() throws IOException {
+    copy(MQA, dir);
+    Path file = Files.writeString(dir.resolve("tokenizer_config.json"), "{\"bos_token\": \"<x>\"}");
+    assertThatThrownBy(() -> Checkpoint.open(dir))
+        .hasMessage(file + ": bos_token: found \"<x>\", expected one of the 512 tokens");
+  }
+
   @Test
   void eosIdsAndChatTemplateComeFromTheirFiles() throws IOException {
     copy(MQA, dir);

@@ -22,7 +22,7 @@ final class Bpe {
   private final int[] ranks; // by id; a higher score has a lower rank, equal scores the same
   private final CharPairs pairs;
   private final boolean[] unused;
-  private final boolean hasUnused;
+  private boolean hasUnused; // some that merges make
   private final int window; // in bytes
   private final int margin; // at a window's end, where its tokens may not be the text's
   private final long[] powers;
@@ -38,7 +38,6 @@ final class Bpe {
     this.ranks = ranks;
     this.unused = unused;
     this.pairs = pairs;
-    hasUnused = hasAny(unused);
     window = Math.max(4096, 4 * table.longest());
     margin = Math.max(256, 2 * table.longest());
     powers = table.powers();
@@ -46,6 +45,33 @@ final class Bpe {
     for (int id = 0; id < states.length; id++) {
       states[id] = usable[id] ? UNTRIED : NEVER;
     }
+    for (int id = 0; id < states.length; id++) {
+      if (unused[id] && states[id] != NEVER) {
+        states[id] = isMade(table.text(id)) ? UNTRIED : NEVER;
+        hasUnused |= states[id] != NEVER;
+      }
+    }
+  }
+
+  /**
+   * Whether a text is one character, or the union of two that may be symbols. Those with which
+   * llama.cpp's converter fills a vocabulary, such as [PAD256001], are not.
+   */
+  private boolean isMade(byte[] text) {
+    long[] hashes = new long[text.length + 1];
+    for (int i = 0; i < text.length; i++) {
+      hashes[i + 1] = PieceTable.next(hashes[i], text[i]);
+    }
+    int end = text.length;
+    int first = Utf8.next(text, 0, end);
+    for (int cut = first; cut < end; cut = Utf8.next(text, cut, end)) {
+      boolean left = cut == first || find(text, 0, cut, 0, hashes[cut]) >= 0;
+      boolean lastOne = Utf8.next(text, cut, end) == end;
+      if (left && (lastOne || find(text, cut, end, hashes[cut], hashes[end]) >= 0)) {
+        return true;
+      }
+    }
+    return first == end;
   }
 
   /** The same, but some pieces never come out. */
@@ -82,15 +108,6 @@ final class Bpe {
     return unused;
   }
 
-  private static boolean hasAny(boolean[] values) {
-    for (boolean value : values) {
-      if (value) {
-        return true;
-      }
-    }
-    return false;
-  }
-
   /** The usable piece that text[from, to) is, or -1. */
   int find(byte[] text, int from, int to, long hash) {
     int id = table.find(text, from, to, hash);
@@ -112,49 +129,56 @@ final class Bpe {
     return unused[id];
   }
 
-  Segments encode(byte[] text, int length, ByteTrie userDefined) {
-    Run run = new Run(text, length, userDefined);
-    if (hasUnused) {
-      run.all();
-    } else {
+  /** Whether texts are merged in parts, and not as a whole, which takes many times as long. */
+  boolean cutsTexts() {
+    return !hasUnused;
+  }
+
+  /** Adds the segments of text[from, to). */
+  void encode(byte[] text, int from, int to, ByteTrie userDefined, Segments out) {
+    Run run = new Run(text, from, to, userDefined, out);
+    if (cutsTexts()) {
       run.segments();
+    } else {
+      run.all();
     }
-    return run.out;
   }
 
   /** The encoding of one text. */
   private final class Run {
     private final byte[] text;
-    private final int length;
+    private final int start;
+    private final int end;
     private final ByteTrie userDefined;
     private final Merger merger;
-    final Segments out;
+    private final Segments out;
 
-    Run(byte[] text, int length, ByteTrie userDefined) {
+    Run(byte[] text, int from, int to, ByteTrie userDefined, Segments out) {
       this.text = text;
-      this.length = length;
+      this.start = from;
+      this.end = to;
       this.userDefined = userDefined;
+      this.out = out;
       merger = new Merger(Bpe.this, text);
-      out = new Segments(length / 4);
     }
 
     /** Without cuts: how an unused piece is taken apart again depends on the whole text. */
     void all() {
-      merger.start(0);
-      for (int at = 0; at < length; ) {
-        int literal = userDefined.longest(text, at, length);
-        at = literal > 0 ? literal : Utf8.next(text, at, length);
+      merger.start(start);
+      for (int at = start; at < end; ) {
+        int literal = userDefined.longest(text, at, end);
+        at = literal > 0 ? literal : Utf8.next(text, at, end);
         merger.add(at, literal > 0);
       }
       merger.merge(out);
     }
 
     void segments() {
-      int from = 0;
+      int from = start;
       long hash = 0;
       int before = 0;
-      for (int at = 0; at < length; ) {
-        int literal = userDefined.longest(text, at, length);
+      for (int at = start; at < end; ) {
+        int literal = userDefined.longest(text, at, end);
         if (literal > 0) {
           segment(from, at, hash);
           out.add(find(text, at, literal, PieceTable.hash(text, at, literal)), literal);
@@ -166,7 +190,7 @@ final class Bpe {
         int c = text[at];
         int to = at + 1;
         if (c < 0) { // not ASCII
-          to = Utf8.next(text, at, length);
+          to = Utf8.next(text, at, end);
           c = CharPairs.character(text, at, to);
         }
         if (at > from && !pairs.contains(before, c)) {
@@ -179,7 +203,7 @@ final class Bpe {
           hash = PieceTable.next(hash, text[at++]);
         }
       }
-      segment(from, length, hash);
+      segment(from, end, hash);
     }
 
     private void segment(int from, int to, long hash) {

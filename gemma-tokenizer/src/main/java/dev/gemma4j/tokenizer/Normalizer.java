@@ -8,6 +8,7 @@ import java.util.Arrays;
 final class Normalizer {
   static final byte[] ESCAPED_SPACE = {(byte) 0xe2, (byte) 0x96, (byte) 0x81};
   private static final byte[] SPACE = {' '};
+  private static final int MAX_RULE = 1 << 10; // bytes: a hostile trie may go round in circles
   private static final int MAX_LENGTH = Integer.MAX_VALUE - 8; // of an array
 
   private final Vocabulary vocabulary;
@@ -185,7 +186,7 @@ final class Normalizer {
   private boolean longestRule(byte[] in, int at, Prefix prefix) {
     int node = offset(trie[0]);
     boolean found = false;
-    for (int i = at; i < in.length; i++) {
+    for (int i = at; i < Math.min(in.length, at + MAX_RULE); i++) {
       int label = in[i] & 0xff;
       node ^= label;
       if (node < 0 || node >= trie.length || (trie[node] & 0x800000ff) != label) {

@@ -114,6 +114,11 @@ final class PieceTable {
     return true;
   }
 
+  /** A copy of a piece's text. */
+  byte[] text(int id) {
+    return Arrays.copyOfRange(texts, ends[id], ends[id + 1]);
+  }
+
   /** The bytes of the longest piece. */
   int longest() {
     return longest;

@@ -32,23 +32,27 @@ public final class Tokenizer {
 
   private static final Pattern BYTE = Pattern.compile("<0x[0-9A-F]{2}>");
   private static final int MAX_FILE = 1 << 28;
-  private static final int MAX_PIECE = 1 << 16; // bytes; Gemma's longest has 93
+
+  /**
+   * Bytes; Gemma's longest has 93. A text is searched for as long a one from each of its places.
+   */
+  private static final int MAX_PIECE = 1 << 10;
 
   private final Vocabulary vocabulary;
   private final int[] byteValues; // by id, -1 for no byte piece
   private final int[] byteIds; // by byte, -1 for none
   private final boolean[] markers; // by id
   private final int unkId;
-  private final ByteTrie userDefined = new ByteTrie();
-  private final ByteTrie userDefinedText = new ByteTrie(); // without the markers
+  private final Literals userDefined;
+  private final Literals userDefinedText; // without the markers
   private final Normalizer normalizer;
   private final PieceTable table;
   private final Algorithm algorithm;
   private final Algorithm literalAlgorithm; // gives no marker
 
-  /** Segments a normalised text. */
+  /** Adds the segments of a part of a normalised text. */
   private interface Algorithm {
-    Segments encode(byte[] text, int length, ByteTrie userDefined);
+    void encode(byte[] text, int from, int to, ByteTrie userDefined, Segments out);
   }
 
   private Tokenizer(Vocabulary vocabulary, String source) throws MalformedFileException {
@@ -60,6 +64,8 @@ public final class Tokenizer {
     Arrays.fill(byteValues, -1);
     Arrays.fill(byteIds, -1);
     markers = new boolean[n];
+    userDefined = new Literals(vocabulary.turns());
+    userDefinedText = new Literals(vocabulary.turns());
     byte[][] texts = new byte[n][];
     boolean[] included = new boolean[n];
     int unknown = -1;
@@ -73,6 +79,10 @@ public final class Tokenizer {
       if (texts[id].length > MAX_PIECE) {
         throw new MalformedFileException(
             source, "piece " + id, texts[id].length + " bytes", "at most " + MAX_PIECE);
+      }
+      if (vocabulary.turns()[id] < 0) {
+        throw new MalformedFileException(
+            source, "turn of piece " + id, String.valueOf(vocabulary.turns()[id]), "at least 0");
       }
       if (Float.isNaN(vocabulary.scores()[id])) {
         throw new MalformedFileException(source, "score of piece " + id, "NaN", "a number");
@@ -144,8 +154,9 @@ public final class Tokenizer {
     } else {
       Unigram unigram = new Unigram(texts, included, vocabulary.scores(), vocabulary.types());
       boolean[] none = new boolean[n];
-      algorithm = (text, length, userDefined) -> unigram.encode(text, length, none);
-      literalAlgorithm = (text, length, userDefined) -> unigram.encode(text, length, markers);
+      algorithm = (text, from, to, defined, out) -> unigram.encode(text, from, to, none, out);
+      literalAlgorithm =
+          (text, from, to, defined, out) -> unigram.encode(text, from, to, markers, out);
     }
   }
 
@@ -209,7 +220,8 @@ public final class Tokenizer {
     int n = vocabulary.pieces().size();
     if (vocabulary.scores().length != n
         || vocabulary.types().length != n
-        || vocabulary.markers().length != n) {
+        || vocabulary.markers().length != n
+        || vocabulary.turns().length != n) {
       throw new MalformedFileException(
           source,
           "vocabulary",
@@ -220,7 +232,9 @@ public final class Tokenizer {
               + vocabulary.types().length
               + " types, "
               + vocabulary.markers().length
-              + " markers",
+              + " markers, "
+              + vocabulary.turns().length
+              + " turns",
           "as many of each");
     }
     return new Tokenizer(vocabulary, source);
@@ -274,9 +288,10 @@ public final class Tokenizer {
   }
 
   private int[] encode(
-      byte[] bytes, ByteTrie literals, Algorithm segmenter, int @Nullable [][] spans) {
-    Normalizer.Result text = normalizer.normalize(bytes, literals, spans != null);
-    Segments segments = segmenter.encode(text.text, text.length, literals);
+      byte[] bytes, Literals literals, Algorithm segmenter, int @Nullable [][] spans) {
+    Normalizer.Result text = normalizer.normalize(bytes, literals.all(), spans != null);
+    Segments segments = new Segments(text.length / 4);
+    segment(text.text, 0, text.length, literals, 0, segmenter, segments);
     int[] out = new int[segments.size];
     int[] span = new int[spans == null ? 0 : 2 * segments.size];
     int size = 0;
@@ -311,6 +326,35 @@ public final class Tokenizer {
       spans[0] = Arrays.copyOf(span, 2 * size);
     }
     return Arrays.copyOf(out, size);
+  }
+
+  /** Cuts out the literals of each turn but the last, which belongs to the algorithm. */
+  private void segment(
+      byte[] text,
+      int from,
+      int to,
+      Literals literals,
+      int turn,
+      Algorithm segmenter,
+      Segments out) {
+    ByteTrie trie = literals.turn(turn);
+    if (turn == literals.lastTurn()) {
+      segmenter.encode(text, from, to, trie, out);
+      return;
+    }
+    int start = from;
+    for (int at = from; at < to; ) {
+      int end = trie.longest(text, at, to);
+      if (end < 0) {
+        at++;
+        continue;
+      }
+      segment(text, start, at, literals, turn + 1, segmenter, out);
+      out.add(table.find(text, at, end, PieceTable.hash(text, at, end)), end);
+      start = end;
+      at = end;
+    }
+    segment(text, start, to, literals, turn + 1, segmenter, out);
   }
 
   /**
@@ -405,7 +449,8 @@ public final class Tokenizer {
         v.escapeWhitespaces(),
         v.byteFallback(),
         v.charsMap().clone(),
-        v.markers().clone());
+        v.markers().clone(),
+        v.turns().clone());
   }
 
   /** The number of pieces. */

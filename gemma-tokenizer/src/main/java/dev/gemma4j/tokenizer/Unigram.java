@@ -29,7 +29,16 @@ final class Unigram {
     minScore = min;
   }
 
-  Segments encode(byte[] text, int length, boolean[] forbidden) {
+  /** Adds the segments of text[from, to). */
+  void encode(byte[] text, int from, int to, boolean[] forbidden, Segments out) {
+    int first = out.size;
+    add(from == 0 ? text : Arrays.copyOfRange(text, from, to), to - from, forbidden, out);
+    for (int i = first; i < out.size; i++) {
+      out.ends[i] += from;
+    }
+  }
+
+  private void add(byte[] text, int length, boolean[] forbidden, Segments out) {
     float[] best = new float[length + 1];
     int[] startOf = new int[length + 1];
     int[] idOf = new int[length + 1];
@@ -69,11 +78,11 @@ final class Unigram {
       }
       at = oneChar;
     }
-    Segments out = new Segments(length / 3);
+    int first = out.size;
     for (int to = length; to > 0; to = startOf[to]) {
       out.add(idOf[to], to);
     }
-    for (int i = 0, j = out.size - 1; i < j; i++, j--) {
+    for (int i = first, j = out.size - 1; i < j; i++, j--) {
       int id = out.ids[i];
       int end = out.ends[i];
       out.ids[i] = out.ids[j];
@@ -81,6 +90,5 @@ final class Unigram {
       out.ids[j] = id;
       out.ends[j] = end;
     }
-    return out;
   }
 }

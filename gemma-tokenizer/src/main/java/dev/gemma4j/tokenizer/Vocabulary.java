@@ -17,6 +17,8 @@ import java.util.List;
  * @param charsMap the normalisation table in SentencePiece's precompiled form; empty for none
  * @param markers by id, which user-defined pieces the file calls special: they steer the model. The
  *     tokenizer knows Gemma's own besides, and takes white space for text.
+ * @param turns by id, when a user-defined piece is looked for: those of a lower number first, each
+ *     the leftmost and longest in what the turns before left. SentencePiece has but one turn, 0.
  */
 public record Vocabulary(
     List<String> pieces,
@@ -31,14 +33,15 @@ public record Vocabulary(
     boolean escapeWhitespaces,
     boolean byteFallback,
     byte[] charsMap,
-    boolean[] markers) {
+    boolean[] markers,
+    byte[] turns) {
   /** How text is segmented. */
   public enum Algorithm {
     BPE,
     UNIGRAM
   }
 
-  /** One whose file calls no piece special. */
+  /** One whose file calls no piece special, with one turn. */
   public Vocabulary(
       List<String> pieces,
       float[] scores,
@@ -65,6 +68,26 @@ public record Vocabulary(
         escapeWhitespaces,
         byteFallback,
         charsMap,
-        new boolean[pieces.size()]);
+        new boolean[pieces.size()],
+        new byte[pieces.size()]);
+  }
+
+  /** The same, whose texts begin with another token. */
+  public Vocabulary withBosId(int id) {
+    return new Vocabulary(
+        pieces,
+        scores,
+        types,
+        algorithm,
+        id,
+        eosId,
+        padId,
+        addDummyPrefix,
+        removeExtraWhitespaces,
+        escapeWhitespaces,
+        byteFallback,
+        charsMap,
+        markers,
+        turns);
   }
 }

@@ -145,4 +145,37 @@ class BpeTest {
     assertThat(tokenizer.encodeLiteral("<mask>"))
         .containsExactly(tokenizer.idOf("<"), tokenizer.idOf("mask>"));
   }
+
+  /** As of the texts with which llama.cpp's converter fills a vocabulary: as if they were not. */
+  @Test
+  void unusedPiecesThatNoMergeMakesCostNothing() throws MalformedFileException {
+    Map<String, PieceType> pieces = new LinkedHashMap<>();
+    for (String piece : List.of("a", "b", "ab", "[", "P", "A", "D", "]", "PAD", "[P")) {
+      pieces.put(piece, PieceType.NORMAL);
+    }
+    Tokenizer plain = vocabulary(pieces, new float[pieces.size()]);
+    pieces.put("[PAD]", PieceType.UNUSED);
+    Tokenizer filled = vocabulary(pieces, new float[pieces.size()]);
+    pieces.put("[PAD", PieceType.NORMAL); // makes it a possible union
+    Tokenizer made = vocabulary(pieces, new float[pieces.size()]);
+    String text = "[PAD]abaabb[PAD".repeat(2000);
+    check(filled, text);
+    check(made, text);
+    assertThat(filled.encode(text)).isEqualTo(plain.encode(text));
+    assertThat(cutsTexts(plain)).isTrue();
+    assertThat(cutsTexts(filled)).isTrue();
+    assertThat(cutsTexts(made)).isFalse();
+  }
+
+  private static boolean cutsTexts(Tokenizer tokenizer) {
+    Vocabulary vocabulary = tokenizer.vocabulary();
+    boolean[] usable = new boolean[tokenizer.vocabSize()];
+    PieceTable table = new PieceTable(usable.length);
+    for (int id = 0; id < usable.length; id++) {
+      table.add(Utf8.encode(tokenizer.piece(id)));
+      usable[id] = id > 256;
+    }
+    return new Bpe(table, vocabulary.scores(), vocabulary.types(), usable, new CharPairs())
+        .cutsTexts();
+  }
 }

@@ -10,6 +10,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
@@ -338,6 +340,44 @@ class TokenizerTest {
             true,
             false,
             new byte[0]),
+        "test");
+  }
+
+  /** A text would be searched for it from each of its places. */
+  @Test
+  void aVeryLongPieceIsRefused() throws IOException {
+    assertThat(ofOne("a".repeat(1024), new byte[0]).encode("a".repeat(1025))).containsExactly(1, 0);
+    assertThatThrownBy(() -> ofOne("a".repeat(1025), new byte[0]))
+        .hasMessage("test: piece 1: found 1025 bytes, expected at most 1024");
+  }
+
+  @Test
+  void aTrieThatGoesRoundInCirclesEnds() throws IOException {
+    ByteBuffer map = ByteBuffer.allocate(4 + 4 * 0x62 + 1).order(ByteOrder.LITTLE_ENDIAN);
+    map.putInt(0, 4 * 0x62);
+    map.putInt(4 + 4 * 'a', 'a' << 10 | 'a'); // after an a it is where it was
+    Tokenizer tokenizer = ofOne("b", map.array());
+    String text = "a".repeat(300_000) + "b";
+    Assertions.assertTimeoutPreemptively(
+        Duration.ofSeconds(20), () -> assertThat(tokenizer.encode(text)).containsExactly(0, 1));
+  }
+
+  private static Tokenizer ofOne(String piece, byte[] charsMap) throws IOException {
+    PieceType[] types = {PieceType.UNKNOWN, PieceType.USER_DEFINED};
+    return Tokenizer.of(
+        new Vocabulary(
+            List.of("<unk>", piece),
+            new float[2],
+            types,
+            Vocabulary.Algorithm.BPE,
+            -1,
+            -1,
+            -1,
+            false,
+            false,
+            true,
+            false,
+            charsMap),
         "test");
   }
 
