@@ -58,6 +58,10 @@ final class BeamSearch implements AutoCloseable {
     session.check(prompt);
     // The last token is not run, so that there may be one more than the context has positions left.
     longest = Math.min(options.maxTokens(), gemma.contextLength() - prompt.length + 1);
+    if (longest == 0) { // then nothing is run, as in generating
+      finish(List.of(), 0, 1, FinishReason.LENGTH);
+      return best(prompt.length, 0, 0, 0);
+    }
     // Each beam may have all tokens for itself, and copies of the pages where it begins and ends.
     long own = (long) longest + 2 * KvCache.PAGE_SIZE;
     session.awaitRoom(prompt.length, prompt.length + width * own, () -> false);

@@ -37,10 +37,13 @@ public final class Chat implements AutoCloseable {
   }
 
   /**
-   * Sends a user's message and returns the answer.
+   * Sends a user's message and returns the answer. An interrupt ends it early, and stays set: the
+   * answer is what there was until then, which only {@link #stream} tells from a whole one, as it
+   * does one that maxTokens cut.
    *
    * @throws ContextLengthException when the conversation does not fit; the message is not added
    * @throws KvMemoryException when there is no room for keys and values; the message is not added
+   * @throws IllegalStateException as {@link #stream}
    */
   public String send(String text) {
     try (TokenStream stream = stream(text)) {

@@ -264,6 +264,9 @@ public final class Gemma implements AutoCloseable {
    *
    * @throws ContextLengthException when the prompt does not fit
    * @throws KvMemoryException when its keys and values do not fit, or not in time
+   * @throws IllegalArgumentException as {@link #stream(Prompt, GenerationOptions)}, and when the
+   *     processors leave nothing to choose from
+   * @throws IllegalStateException when the model is closed, also meanwhile
    */
   public Generation generate(Prompt prompt, GenerationOptions options) {
     try (TokenStream stream = stream(prompt, options)) {
@@ -275,6 +278,10 @@ public final class Gemma implements AutoCloseable {
   /**
    * Generates token by token, as the caller asks for them. Close it, or run it to the end. The
    * prompt is run, and may be found too long, when the first token is asked for.
+   *
+   * @throws IllegalArgumentException when the options' adapter is another model's, or the prompt is
+   *     a chat that does not end with a user's message, or that this model has no tokens for
+   * @throws IllegalStateException when the model is closed
    */
   public TokenStream stream(Prompt prompt, GenerationOptions options) {
     int[] ids = ChatTemplate.promptIds(prompt, options, tokenizer());
@@ -417,17 +424,24 @@ public final class Gemma implements AutoCloseable {
     return ends;
   }
 
-  /** Starts a chat with default options. */
+  /** Starts a chat with default options; {@link #chat(String, GenerationOptions)} says more. */
   public Chat chat() {
     return new Chat(this, "", GenerationOptions.defaults());
   }
 
-  /** Starts a chat whose first user turn begins with a system text. */
+  /** Starts a chat whose first user turn begins with a system text, with default options. */
   public Chat chat(String system) {
     return new Chat(this, system, GenerationOptions.defaults());
   }
 
-  /** Starts a chat with options that serve every answer. */
+  /**
+   * Starts a chat with options that serve every answer; close it.
+   *
+   * @param system goes in front of the first user turn; may be empty
+   * @throws IllegalArgumentException when the vocabulary has no tokens for turns, or the options'
+   *     adapter is another model's
+   * @throws IllegalStateException when the model is closed
+   */
   public Chat chat(String system, GenerationOptions options) {
     return new Chat(this, system, options);
   }
@@ -441,6 +455,7 @@ public final class Gemma implements AutoCloseable {
    *     needed afterwards
    * @throws IOException when it cannot be read; a {@link MalformedFileException} when it does not
    *     fit the model, or is more than plain LoRA or rsLoRA of the attention and MLP matrices
+   * @throws IllegalStateException when the model is closed
    */
   public LoraAdapter loadAdapter(Path directory) throws IOException {
     turn.lock();
@@ -452,7 +467,11 @@ public final class Gemma implements AutoCloseable {
     return new LoraAdapter(this, Adapter.read(directory, config()), directory);
   }
 
-  /** An empty sequence for a custom decoding loop; close it. */
+  /**
+   * An empty sequence for a custom decoding loop; close it.
+   *
+   * @throws IllegalStateException when the model is closed
+   */
   public Session newSession() {
     return newSession(null);
   }
@@ -461,6 +480,8 @@ public final class Gemma implements AutoCloseable {
    * An empty sequence that runs with an adapter; close it.
    *
    * @param adapter of this model; null for none
+   * @throws IllegalArgumentException when it is another model's
+   * @throws IllegalStateException when the model is closed
    */
   public Session newSession(@Nullable LoraAdapter adapter) {
     Adapter own = adapter == null ? null : adapter.of(this);

@@ -78,7 +78,7 @@ public final class Search {
                     before,
                     last,
                     ends,
-                    options.withSeed(seed + i))) {
+                    options.toBuilder().seed(seed + i).build())) {
               stream.forEachRemaining(token -> {});
               return stream.result();
             }
@@ -165,7 +165,7 @@ public final class Search {
    *
    * @param width the most texts at a time, 1 to 64; 1 is greedy
    * @param lengthPenalty 1 for the mean, 0 for the sum, more for longer texts
-   * @return at most {@code width} texts, all different, the best first; each has the times of the
+   * @return 1 to {@code width} texts, all different, the best first; each has the times of the
    *     whole search in its usage
    * @throws ContextLengthException when the prompt does not fit
    * @throws KvMemoryException when its keys and values do not fit, or not in time
@@ -189,7 +189,7 @@ public final class Search {
     String reason = "ERROR";
     try (BeamSearch search = new BeamSearch(gemma, options, ends, width, lengthPenalty)) {
       texts = search.run(ids);
-      reason = (texts.isEmpty() ? FinishReason.LENGTH : texts.getFirst().finishReason()).name();
+      reason = texts.getFirst().finishReason().name();
       return texts;
     } catch (CancellationException e) {
       reason = FinishReason.CANCELLED.name();

@@ -422,6 +422,8 @@ public final class Session implements AutoCloseable {
    * Forgets all tokens from a position on.
    *
    * @param position in [0, position()]
+   * @throws IllegalArgumentException when it is not
+   * @throws IllegalStateException when the session is closed, or another thread uses it
    */
   public void truncate(int position) {
     enter();
@@ -442,7 +444,9 @@ public final class Session implements AutoCloseable {
 
   /**
    * A session with the same tokens that goes its own way, with the same adapter; the common cache
-   * is shared, not copied.
+   * is shared, not copied. Close it, too.
+   *
+   * @throws IllegalStateException when the session is closed, or another thread uses it
    */
   public Session fork() {
     enter();
@@ -458,6 +462,8 @@ public final class Session implements AutoCloseable {
    * appears whole or not at all.
    *
    * @throws IOException when it cannot be written, or a file of the model has become shorter
+   * @throws IllegalStateException when the session or the model is closed, or another thread uses
+   *     the session
    */
   public void save(Path path) throws IOException {
     enter();
@@ -502,7 +508,11 @@ public final class Session implements AutoCloseable {
     user.set(null);
   }
 
-  /** Frees the cache. Harmless when repeated. */
+  /**
+   * Frees the cache. Harmless when repeated.
+   *
+   * @throws IllegalStateException when another thread uses it; it stays open then
+   */
   @Override
   public void close() {
     occupy();

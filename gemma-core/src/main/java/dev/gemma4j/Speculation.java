@@ -1,6 +1,7 @@
 package dev.gemma4j;
 
 import dev.gemma4j.sampling.TokenHistory;
+import java.util.Objects;
 
 /**
  * Speculative decoding: something cheap guesses the next tokens, and one pass of the model computes
@@ -36,7 +37,8 @@ public interface Speculation {
      *
      * @param history the prompt and all tokens so far
      * @param most how many are of use; 1 or more
-     * @return none when there is nothing to guess; what is beyond {@code most} is ignored
+     * @return ids of the vocabulary; an empty array when there is nothing to guess; what is beyond
+     *     {@code most} is ignored
      */
     int[] draft(TokenHistory history, int most);
 
@@ -64,6 +66,7 @@ public interface Speculation {
    * @param tokens the most to guess at a time, 1 to 15
    */
   static Speculation draftModel(Gemma draft, int tokens) {
+    Objects.requireNonNull(draft, "draft");
     requireTokens(tokens);
     return model -> {
       if (draft.config().vocabSize() != model.config().vocabSize()) {

@@ -191,6 +191,18 @@ class SearchTest {
   }
 
   @Test
+  void beamsOfNoTokensAreWhatIsGeneratedOfNone() {
+    GenerationOptions none = options(0).build();
+    Generation generated = gemma.generate(PROMPT, none);
+    Generation beam = Search.beams(gemma, PROMPT, none, 3, 1).getFirst();
+    assertThat(beam.text()).isEmpty();
+    assertThat(beam.tokens()).isEmpty();
+    assertThat(beam.finishReason()).isEqualTo(FinishReason.LENGTH);
+    assertThat(beam.usage()).isEqualTo(generated.usage());
+    assertThat(Search.beams(gemma, PROMPT, none, 3, 1)).hasSize(1);
+  }
+
+  @Test
   void beamsKeepToAConstraintAndEnd() {
     GenerationOptions options =
         options(30).constraint(Constraints.choice("ja", "nein", "vielleicht")).build();

@@ -66,8 +66,7 @@ final class Formats {
 
   private static final Map<String, Expression> EXPRESSIONS =
       PATTERNS.entrySet().stream()
-          .collect(
-              Collectors.toMap(Map.Entry::getKey, e -> RegexParser.parse(e.getValue(), false)));
+          .collect(Collectors.toMap(Map.Entry::getKey, e -> RegexParser.constant(e.getValue())));
 
   private Formats() {}
 

@@ -2,6 +2,7 @@ package dev.gemma4j.constraint;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CancellationException;
 
 /** Reads the regular expressions that {@link Constraints#regex} documents. */
 final class RegexParser {
@@ -30,12 +31,14 @@ final class RegexParser {
 
   private final String pattern;
   private final boolean search;
+  private final boolean constant;
   private int at;
   private int depth; // of groups
 
-  private RegexParser(String pattern, boolean search) {
+  private RegexParser(String pattern, boolean search, boolean constant) {
     this.pattern = pattern;
     this.search = search;
+    this.constant = constant;
   }
 
   /**
@@ -44,9 +47,18 @@ final class RegexParser {
    * @param search whether as in a schema: a match anywhere in the text is enough, unless ^ and $
    *     ask for more, but it is one for ECMAScript too, which knows more spaces
    * @throws IllegalArgumentException that names what is not supported, and where it stands
+   * @throws CancellationException when the thread is interrupted, which stays so
    */
   static Expression parse(String pattern, boolean search) {
-    return new RegexParser(pattern, search).alternatives(true);
+    return new RegexParser(pattern, search, false).alternatives(true);
+  }
+
+  /**
+   * The texts that match a pattern of this package's own. No interrupt ends it: a class whose
+   * constants fail is lost to the JVM.
+   */
+  static Expression constant(String pattern) {
+    return new RegexParser(pattern, false, true).alternatives(true);
   }
 
   private IllegalArgumentException refused(String what, int position) {
@@ -105,7 +117,9 @@ final class RegexParser {
   }
 
   private Expression atom() {
-    Network.checkInterrupt();
+    if (!constant) {
+      Network.checkInterrupt();
+    }
     int start = at;
     int c = next();
     return switch (c) {

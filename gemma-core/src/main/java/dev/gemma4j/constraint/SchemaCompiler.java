@@ -29,17 +29,17 @@ final class SchemaCompiler {
 
   private static final Set<String> FORMATTED = Set.of("string", "number", "integer");
 
-  private static final Expression COMMA = RegexParser.parse(", ?", false);
-  private static final Expression COLON = RegexParser.parse(": ?", false);
-  private static final Expression INTEGER = RegexParser.parse("0|-?[1-9][0-9]{0,17}", false);
+  private static final Expression COMMA = RegexParser.constant(", ?");
+  private static final Expression COLON = RegexParser.constant(": ?");
+  private static final Expression INTEGER = RegexParser.constant("0|-?[1-9][0-9]{0,17}");
   private static final Expression NUMBER =
-      RegexParser.parse("-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?", false);
+      RegexParser.constant("-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?");
   private static final Expression CHARACTER =
       new Expression.InString(new Expression.OneOf(CodePoints.ALL));
   private static final Expression QUOTE = new Expression.Literal("\"");
   private static final Expression STRING =
       Expression.sequence(QUOTE, Expression.any(CHARACTER), QUOTE);
-  private static final Expression BOOLEAN = RegexParser.parse("true|false", false);
+  private static final Expression BOOLEAN = RegexParser.constant("true|false");
   private static final Expression NULL = new Expression.Literal("null");
   private static final Expression NOTHING = new Expression.Choice(List.of());
 

@@ -11,7 +11,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
-import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
@@ -31,7 +31,7 @@ public final class KvPool {
   private final long maxPages;
   private final boolean remember;
 
-  // All guarded by this, as are the fields of pages.
+  // All guarded by this, as are the fields of pages; who waits reads whether it is closed.
   private final Map<Key, Node> nodes = new HashMap<>();
   // From the one used least recently on. A page is touched before those in front of it, so that
   // they are younger than it, and what goes first is never in front of what stays.
@@ -42,7 +42,7 @@ public final class KvPool {
   private long taken; // pages in use that open rooms have taken
   private final ArrayDeque<Waiter> waiting = new ArrayDeque<>();
   private final LinkedHashSet<KvCache> resting = new LinkedHashSet<>(); // the oldest first
-  private boolean closed;
+  private volatile boolean closed;
 
   /**
    * @param limit in bytes, for all pages
@@ -128,9 +128,10 @@ public final class KvPool {
 
   /** Somebody who asks for room, and the room when it is given. */
   private static final class Waiter {
+    final Thread thread = Thread.currentThread();
     final long least;
     final long most;
-    @Nullable Room room;
+    volatile @Nullable Room room;
 
     Waiter(long least, long most) {
       this.least = least;
@@ -178,39 +179,63 @@ public final class KvPool {
    * @throws CancellationException when cancelled, or when the thread is interrupted, which stays so
    * @throws IllegalStateException when closed
    */
-  synchronized Room awaitRoom(long least, long most, long nanos, BooleanSupplier cancelled) {
-    if (least > maxPages) {
-      throw full(least, least, available());
-    }
+  Room awaitRoom(long least, long most, long nanos, BooleanSupplier cancelled) {
     Waiter waiter = new Waiter(least, most);
+    long start = System.nanoTime();
+    long left = nanos;
+    try {
+      enter(waiter);
+      // Not in this monitor, so that who gets room wakes alone, however many wait.
+      while (waiter.room == null && !closed && left > 0 && !isCancelled(cancelled)) {
+        LockSupport.parkNanos(this, left);
+        left = nanos - (System.nanoTime() - start);
+      }
+    } catch (Throwable t) { // such as a stack at its end
+      withdraw(waiter);
+      throw t;
+    }
+    return settle(waiter, cancelled);
+  }
+
+  private static boolean isCancelled(BooleanSupplier cancelled) {
+    return cancelled.getAsBoolean() || Thread.currentThread().isInterrupted();
+  }
+
+  private synchronized void enter(Waiter waiter) {
+    if (waiter.least > maxPages) {
+      throw full(waiter.least, waiter.least, available());
+    }
     waiting.add(waiter);
     admit();
-    long start = System.nanoTime();
-    try {
-      while (waiter.room == null) {
-        long left = nanos - (System.nanoTime() - start);
-        if (closed) {
-          throw new IllegalStateException("model is closed");
-        }
-        if (cancelled.getAsBoolean()) {
-          throw new CancellationException("cancelled");
-        }
-        if (left <= 0) {
-          throw full(wanted(least, most), least, available());
-        }
-        TimeUnit.NANOSECONDS.timedWait(this, left);
-      }
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      if (waiter.room == null) {
-        throw new CancellationException("cancelled");
-      }
-    } finally {
-      if (waiting.remove(waiter)) {
-        admit(); // those behind it
-      }
+  }
+
+  /** Room for who waits no longer, or why there is none. */
+  private synchronized Room settle(Waiter waiter, BooleanSupplier cancelled) {
+    Room room = waiter.room;
+    if (room != null) {
+      return room;
     }
-    return waiter.room;
+    FullException full =
+        full(wanted(waiter.least, waiter.most), waiter.least, available()); // before others get it
+    withdraw(waiter);
+    if (closed) {
+      throw new IllegalStateException("model is closed");
+    }
+    if (isCancelled(cancelled)) {
+      throw new CancellationException("cancelled");
+    }
+    throw full;
+  }
+
+  /** Ends a wait in vain. */
+  private synchronized void withdraw(Waiter waiter) {
+    Room room = waiter.room;
+    if (room != null) {
+      leave(room);
+    } else {
+      waiting.remove(waiter);
+      admit(); // those behind it
+    }
   }
 
   private @Nullable Room room(long least, long most) {
@@ -275,17 +300,13 @@ public final class KvPool {
 
   /** Gives room to those who wait, in their order. */
   private void admit() {
-    boolean admitted = false;
     for (Waiter first = waiting.peek(); first != null; first = waiting.peek()) {
       first.room = room(first.least, first.most);
       if (first.room == null) {
         break;
       }
       waiting.remove();
-      admitted = true;
-    }
-    if (admitted) {
-      notifyAll();
+      LockSupport.unpark(first.thread);
     }
   }
 
@@ -305,7 +326,7 @@ public final class KvPool {
 
   /** Lets those who wait look whether they were cancelled. */
   public synchronized void wakeUp() {
-    notifyAll();
+    waiting.forEach(waiter -> LockSupport.unpark(waiter.thread));
   }
 
   /**
@@ -319,7 +340,7 @@ public final class KvPool {
     while (!resting.isEmpty()) {
       dropOldest();
     }
-    notifyAll();
+    wakeUp();
   }
 
   /**

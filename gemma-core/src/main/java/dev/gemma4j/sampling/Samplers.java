@@ -1,5 +1,6 @@
 package dev.gemma4j.sampling;
 
+import java.util.Objects;
 import java.util.random.RandomGenerator;
 import org.jspecify.annotations.Nullable;
 
@@ -168,6 +169,7 @@ public final class Samplers {
   public static Sampler xtc(float probability, float threshold, Sampler next) {
     check(probability >= 0 && probability <= 1, "probability", "in [0, 1]", probability);
     check(threshold > 0 && threshold <= 1, "threshold", "in (0, 1]", threshold);
+    Objects.requireNonNull(next, "next");
     return new Sampler() {
       @Override
       public int sample(Logits logits, RandomGenerator random) {

@@ -4,6 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.fail;
 
+import com.fasterxml.jackson.core.JsonFactory;
+import java.lang.reflect.Method;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -12,6 +16,7 @@ import java.util.function.IntFunction;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -144,6 +149,29 @@ class HostileConstraintsTest {
     } finally {
       assertThat(Thread.interrupted()).isTrue();
     }
+  }
+
+  /** A class that an interrupt keeps from being initialized would be lost to the JVM. */
+  @Test
+  void anInterruptOfTheFirstCompilationSpoilsNone() throws Exception {
+    URL[] urls = {location(Constraints.class), location(JsonFactory.class)};
+    try (URLClassLoader fresh = new URLClassLoader(urls, ClassLoader.getPlatformClassLoader())) {
+      Method compile =
+          fresh.loadClass(Constraints.class.getName()).getMethod("jsonSchema", String.class);
+      String schema = "{\"type\":\"string\",\"format\":\"date\"}";
+      Thread.currentThread().interrupt();
+      try {
+        assertThatThrownBy(() -> compile.invoke(null, schema))
+            .hasCauseInstanceOf(CancellationException.class);
+      } finally {
+        assertThat(Thread.interrupted()).isTrue();
+      }
+      assertThat(compile.invoke(null, schema)).isNotNull();
+    }
+  }
+
+  private static URL location(Class<?> type) {
+    return type.getProtectionDomain().getCodeSource().getLocation();
   }
 
   static List<Integer> seeds() {

@@ -9,7 +9,12 @@ import java.io.IOException;
 import java.lang.reflect.Field;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.LongAdder;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -150,5 +155,41 @@ class KvPoolTest {
     session.remember(tokens, PAGE);
     session.close();
     assertThat(pool.usedBytes()).isZero();
+  }
+
+  /** Thousands of virtual threads may wait: to wake all for each that goes on costs too much. */
+  @Test
+  void whoGetsRoomWakesAlone() throws InterruptedException {
+    int count = 50;
+    KvCache first = new KvCache(pool, null);
+    assertThat(first.tryRoom(4 * PAGE, 4 * PAGE)).isTrue();
+    LongAdder looks = new LongAdder();
+    List<Thread> waiting = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      CountDownLatch queued = new CountDownLatch(1);
+      waiting.add(
+          Thread.startVirtualThread(
+              () -> {
+                KvCache text = new KvCache(pool, null);
+                text.awaitRoom(
+                    4 * PAGE,
+                    4 * PAGE,
+                    Long.MAX_VALUE,
+                    () -> {
+                      queued.countDown();
+                      looks.increment();
+                      return false;
+                    });
+                LockSupport.parkNanos(2_000_000); // time for others to look, if they were woken
+                text.close();
+              }));
+      queued.await();
+    }
+    first.close();
+    for (Thread thread : waiting) {
+      thread.join();
+    }
+    assertThat(looks.sum()).isLessThan(4 * count); // a thread may wake by itself, too
+    assertAllFree();
   }
 }
