@@ -18,6 +18,9 @@ final class Network {
   /** Of what several conditions make together; each takes more time than others. */
   private static final int MAX_COMBINED = 100_000;
 
+  /** Of all their states, as those of an ambiguous pattern are slow to make. */
+  private static final int MAX_COMBINED_PLACES = 2_000_000;
+
   private static final int[] LAST_OF_LENGTH = {0x7f, 0x7ff, 0xffff};
 
   /** Where a text is that is none of a part's for ever. */
@@ -193,6 +196,7 @@ final class Network {
         starts.add(NOWHERE);
       }
     }
+    long places = 0;
     Map<List<Constraint.State>, Node> known = new HashMap<>();
     ArrayDeque<Map.Entry<List<Constraint.State>, Node>> open = new ArrayDeque<>();
     Node start = node();
@@ -217,11 +221,11 @@ final class Network {
         }
         Node target = known.get(next);
         if (target == null) {
-          if (known.size() == MAX_COMBINED) {
+          places += next.stream().mapToLong(Automaton::places).sum();
+          if (known.size() == MAX_COMBINED || places > MAX_COMBINED_PLACES) {
             throw new IllegalArgumentException(
-                "what holds together for a string needs more than "
-                    + MAX_COMBINED
-                    + " states; expected fewer or smaller conditions");
+                "what holds together for a string needs too many states;"
+                    + " expected fewer or smaller conditions");
           }
           target = node();
           known.put(next, target);

@@ -522,7 +522,7 @@ class JsonSchemaTest {
           {'type': 'string', 'format': 'starts_with'}                | schema at #: format starts_with
           {'type': 'string', 'format': 'date', 'maxLength': 3}       | allows no text at all
           {'type': 'string', 'format': 'date', 'pattern': 'a'}       | allows no text at all
-          {'type': 'string', 'pattern': 'a', 'maxLength': 100000}    | what holds together for a string needs more than 100000 states
+          {'type': 'string', 'pattern': 'a', 'maxLength': 100000}    | what holds together for a string needs too many states
           {'type': 'string', 'allOf': [{'enum': ['a']}]}             | schema at #/allOf/0: enum is not supported here
           {'type': 'string', 'allOf': [{'pattern': 'a+?+'}]}         | schema at #/allOf/0/pattern: regular expression
           {'type': 'string', 'minItems': 3}                          | schema at #: minItems
