@@ -71,6 +71,11 @@ final class Automaton implements Constraint {
     return other instanceof Automaton that && source.equals(that.source);
   }
 
+  /** How many places in the grammar a state stands for. */
+  static int places(State state) {
+    return state instanceof Place place ? place.frames.size() : 0;
+  }
+
   /** Follows all edges that read nothing; null when nothing is left. */
   private synchronized @Nullable Place place(List<Frame> frames) {
     Set<Frame> seen = new HashSet<>();

@@ -39,9 +39,11 @@ public final class Constraints {
    * ASCII classes {@code \d \D \w \W \s \S}, the escapes {@code \t \n \r \f \xhh \\uhhhh} and
    * {@code \} before punctuation, groups {@code (...)} and {@code (?:...)}, {@code |}, the
    * repetitions {@code ? * + {n} {n,} {n,m}} up to 1000, greedy or lazy (which is the same here),
-   * {@code ^} at the beginning and {@code $} at the end. All else is refused: look-around, back
-   * references, word boundaries, possessive repetition, flags, named groups, Unicode properties,
-   * and nested or intersected classes, and more than 100 groups within each other.
+   * {@code ^} at the beginning and {@code $} at the end, and look-ahead {@code (?=...)} and {@code
+   * (?!...)}, not in another one and only in groups that nothing but the end follows. All else is
+   * refused: look-behind, back references, word boundaries, possessive repetition, flags, named
+   * groups, Unicode properties, and nested or intersected classes, and more than 100 groups within
+   * each other.
    *
    * @throws IllegalArgumentException that says what is not understood and where it stands, that no
    *     text matches, or that the expression is too large
@@ -57,14 +59,21 @@ public final class Constraints {
    * <ul>
    *   <li>{@code true} and {@code {}}, any value; {@code false}, none;
    *   <li>{@code type}, one or several of object, array, string, number, integer, boolean, null;
-   *   <li>{@code properties}, {@code required}, {@code additionalProperties}, {@code true} or
-   *       {@code false}: only the listed properties are written, in the schema's order;
+   *   <li>{@code properties}, {@code required}, {@code additionalProperties}, {@code true}, {@code
+   *       {}} or {@code false}: only the listed properties are written, in the schema's order;
    *   <li>an object without {@code properties}: any object, or one whose values are all valid for
-   *       {@code additionalProperties}. Nothing keeps a name from coming twice in it;
-   *   <li>{@code items}, else any; {@code minItems}, {@code maxItems};
-   *   <li>{@code minLength}, {@code maxLength} in code points, or {@code pattern}, which is matched
-   *       anywhere in the string and understood as {@link #regex} does, or {@code format}: date,
-   *       time, date-time, duration, uuid, ipv4, ipv6, hostname, email. A pattern is one of
+   *       {@code additionalProperties}. Nothing keeps a name from coming twice in it. Its names may
+   *       have a schema of strings, {@code propertyNames}, with {@code $ref} and {@code anyOf};
+   *       when all are listed by {@code enum} or {@code const}, they are properties as above. Of
+   *       {@code patternProperties} with one pattern only names that match are written;
+   *   <li>{@code prefixItems}, {@code items}, else any; {@code minItems}, {@code maxItems};
+   *   <li>{@code minLength}, {@code maxLength} in code points; {@code pattern}, which is matched
+   *       anywhere in the string and understood as {@link #regex} does; {@code format}: date, time,
+   *       date-time, duration, uuid, ipv4, ipv6, hostname, email, uri, uri-reference, Pydantic's
+   *       uuid1 to uuid8 and ipvanyaddress, and password, path and binary, which are any string.
+   *       Beside a pattern a name that JSON Schema does not define, such as Zod's starts_with, does
+   *       nothing. Several of these hold together, those in an {@code allOf} too, if they are not
+   *       too large together, as a large {@code maxLength} is beside a pattern. A pattern is one of
    *       ECMAScript, with its flag u, so {@code \S} leaves out Unicode's spaces too, while {@code
    *       \D} and {@code \W} are all but the ASCII digits and word characters, where a validator in
    *       Python or Rust may know more;
@@ -81,16 +90,19 @@ public final class Constraints {
    *       OpenAPI's {@code discriminator}, which do nothing.
    * </ul>
    *
-   * All other keywords are refused, not ignored, {@code allOf} among them. Where there is no {@code
-   * type}, keywords of objects, arrays, strings or numbers such as {@code properties} mean that
-   * one, though JSON Schema would allow all others; {@code format} alone, or keywords of several,
-   * are refused. A space may follow each comma and colon; there is no other white space. Strings
-   * escape only what JSON wants escaped. Numbers have at most 18 digits before the point, 17 after
-   * it, and two in the exponent, so integers fit a {@code long} and numbers a {@code double},
-   * unless their bounds have more. Of a format's texts the unusual are left out: leap seconds, the
-   * year 0, offsets of 18 hours and more, counts of more than six digits in a duration, host names
-   * of more than four parts, parts with more than two hyphens, 30 characters before the first or 15
-   * after one, and more than three parts of 20 characters before an address's at sign.
+   * All other keywords are refused, not ignored, {@code allOf} of anything but strings among them.
+   * Where there is no {@code type}, keywords of objects, arrays, strings or numbers such as {@code
+   * properties} mean that one, though JSON Schema would allow all others; {@code format} alone, or
+   * keywords of several, are refused. A space may follow each comma and colon; there is no other
+   * white space. Strings escape only what JSON wants escaped. Numbers have at most 18 digits before
+   * the point, 17 after it, and two in the exponent, so integers fit a {@code long} and numbers a
+   * {@code double}, unless their bounds have more. Of a format's texts the unusual are left out:
+   * leap seconds, the year 0, offsets of 18 hours and more, counts of more than six digits in a
+   * duration, host names of more than four parts, parts with more than two hyphens, 30 characters
+   * before the first or 15 after one, more than three parts of 20 characters before an address's at
+   * sign, users in a URI, hosts of more than three parts or that are addresses, more than 200
+   * characters in each of its path, its query and its fragment, and schemes without {@code //} but
+   * mailto, tel and urn.
    *
    * @throws IllegalArgumentException that names place and keyword, when the schema is not
    *     understood, is no JSON or too large, or no value is valid

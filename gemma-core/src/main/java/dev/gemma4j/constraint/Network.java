@@ -8,13 +8,43 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
+import java.util.stream.Stream;
 
 /** Builds the network of nodes that reads the UTF-8 of a grammar's texts. */
 final class Network {
   /** A grammar beyond it is a mistake or an attack. */
   private static final int MAX_NODES = 200_000;
 
+  /** Of what several conditions make together; each takes more time than others. */
+  private static final int MAX_COMBINED = 100_000;
+
+  /** Of all their states, as those of an ambiguous pattern are slow to make. */
+  private static final int MAX_COMBINED_PLACES = 2_000_000;
+
   private static final int[] LAST_OF_LENGTH = {0x7f, 0x7ff, 0xffff};
+
+  /** Where a text is that is none of a part's for ever. */
+  private static final Constraint.State NOWHERE =
+      new Constraint.State() {
+        @Override
+        public Constraint.State next(int b) {
+          return this;
+        }
+
+        @Override
+        public boolean isAccepting() {
+          return false;
+        }
+      };
+
+  /** A part of a grammar may be empty, a whole one not. */
+  private static final class NoTextException extends IllegalArgumentException {
+    private static final long serialVersionUID = 1;
+
+    NoTextException() {
+      super("the constraint allows no text at all");
+    }
+  }
 
   private final Map<String, Expression> rules;
   private final Map<String, Node> starts = new HashMap<>();
@@ -47,7 +77,7 @@ final class Network {
     }
     network.findProductive();
     if (!first.isProductive) {
-      throw new IllegalArgumentException("the constraint allows no text at all");
+      throw new NoTextException();
     }
     return first;
   }
@@ -141,10 +171,91 @@ final class Network {
           build(start, to, option);
         }
       }
+      case Expression.AllOf all -> allOf(from, to, all);
       case Expression.Repeat repeat -> repeat(from, to, repeat);
       case Expression.Reference reference ->
           from.calls.add(new Node.Call(start(reference.rule()), to));
     }
+  }
+
+  /**
+   * A node for each combination of the parts' states, all of them at once: which of them are dead
+   * ends shows when all are known.
+   */
+  private void allOf(Node from, Node to, Expression.AllOf all) {
+    int wanted = all.parts().size(); // states before the others
+    List<Constraint.State> starts = new ArrayList<>();
+    for (Expression part : Stream.concat(all.parts().stream(), all.but().stream()).toList()) {
+      Expression spelt = inString ? new Expression.InString(part) : part;
+      try {
+        starts.add(new Automaton(List.of(), spelt, Map.of()).start());
+      } catch (NoTextException e) {
+        if (starts.size() < wanted) {
+          return; // nothing leads on
+        }
+        starts.add(NOWHERE);
+      }
+    }
+    long places = 0;
+    Map<List<Constraint.State>, Node> known = new HashMap<>();
+    ArrayDeque<Map.Entry<List<Constraint.State>, Node>> open = new ArrayDeque<>();
+    Node start = node();
+    from.empties.add(start);
+    known.put(starts, start);
+    open.add(Map.entry(starts, start));
+    while (!open.isEmpty()) {
+      List<Constraint.State> states = open.getFirst().getKey();
+      Node node = open.remove().getValue();
+      if (states.subList(0, wanted).stream().allMatch(Constraint.State::isAccepting)
+          && states.subList(wanted, states.size()).stream()
+              .noneMatch(Constraint.State::isAccepting)) {
+        node.empties.add(to);
+      }
+      for (int low = 0, b = 1; low < 256; low = b++) {
+        while (b < 256 && isSame(states, low, b)) {
+          b++;
+        }
+        List<Constraint.State> next = next(states, low, wanted);
+        if (next.isEmpty()) {
+          continue;
+        }
+        Node target = known.get(next);
+        if (target == null) {
+          places += next.stream().mapToLong(Automaton::places).sum();
+          if (known.size() == MAX_COMBINED || places > MAX_COMBINED_PLACES) {
+            throw new IllegalArgumentException(
+                "what holds together for a string needs too many states;"
+                    + " expected fewer or smaller conditions");
+          }
+          target = node();
+          known.put(next, target);
+          open.add(Map.entry(next, target));
+        }
+        node.bytes.add(new Node.ByteEdge(low, b - 1, target));
+      }
+    }
+  }
+
+  private static boolean isSame(List<Constraint.State> states, int b, int other) {
+    for (Constraint.State state : states) {
+      if (state.next(b) != state.next(other)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** Empty when one of the wanted goes no further. */
+  private static List<Constraint.State> next(List<Constraint.State> states, int b, int wanted) {
+    List<Constraint.State> result = new ArrayList<>(states.size());
+    for (Constraint.State state : states) {
+      Constraint.State next = state.next(b);
+      if (next == null && result.size() < wanted) {
+        return List.of();
+      }
+      result.add(next == null ? NOWHERE : next);
+    }
+    return result;
   }
 
   private Node start(String name) {

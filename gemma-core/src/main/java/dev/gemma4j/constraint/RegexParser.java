@@ -27,6 +27,8 @@ final class RegexParser {
   /** Each takes some of the stack, here and when its network is built. */
   private static final int MAX_DEPTH = 100;
 
+  private static final Expression ANYTHING = Expression.any(new Expression.OneOf(CodePoints.ALL));
+
   private static final int QUOTED = 100; // of a pattern in a message
 
   private final String pattern;
@@ -34,6 +36,7 @@ final class RegexParser {
   private final boolean constant;
   private int at;
   private int depth; // of groups
+  private boolean looked; // whether what was read last looks ahead, maybe beyond itself
 
   private RegexParser(String pattern, boolean search, boolean constant) {
     this.pattern = pattern;
@@ -87,18 +90,20 @@ final class RegexParser {
     List<Expression> options = new ArrayList<>();
     do {
       boolean begins = outermost && accept("^");
+      looked &= !outermost;
       Expression option = sequence();
       boolean ends = outermost && accept("$");
       if (more() && !looking("|") && !looking(")")) {
         throw refused("$ is supported at the end alone", at - (ends ? 1 : 0));
       }
-      if (search) {
-        Expression around = Expression.any(new Expression.OneOf(CodePoints.ALL));
-        Expression nothing = new Expression.Literal("");
-        option =
-            outermost
-                ? Expression.sequence(begins ? nothing : around, option, ends ? nothing : around)
-                : option;
+      if (search && looked && outermost && !ends) {
+        throw refused("look-ahead needs a $ at the end", at);
+      }
+      if (search && outermost && !begins) {
+        option = Expression.sequence(ANYTHING, option);
+      }
+      if (search && outermost && !ends) {
+        option = Expression.sequence(option, ANYTHING);
       }
       options.add(option);
     } while (accept("|"));
@@ -110,10 +115,55 @@ final class RegexParser {
 
   private Expression sequence() {
     List<Expression> parts = new ArrayList<>();
-    while (more() && !looking("|") && !looking(")") && !looking("$")) {
-      parts.add(quantified(atom()));
+    while (!ends()) {
+      if (looking("(?=") || looking("(?!")) {
+        parts.add(lookAhead());
+        continue; // at the end
+      }
+      boolean before = looked;
+      looked = false;
+      int start = at;
+      Expression part = quantified(atom());
+      if (looked && (!ends() || part instanceof Expression.Repeat repeat && repeat.max() != 1)) {
+        throw refused("look-ahead is supported in groups that end the pattern, once each", start);
+      }
+      looked |= before;
+      parts.add(part);
     }
     return parts.size() == 1 ? parts.getFirst() : new Expression.Sequence(parts);
+  }
+
+  private boolean ends() {
+    return !more() || looking("|") || looking(")") || looking("$");
+  }
+
+  /** What follows up to the end, if the look-ahead before it allows it. */
+  private Expression lookAhead() {
+    int start = at;
+    boolean not = looking("(?!");
+    at += "(?=".length();
+    if (++depth > MAX_DEPTH) {
+      throw refused("more than " + MAX_DEPTH + " groups within each other", start);
+    }
+    looked = false;
+    boolean first = search ? start == 1 && pattern.charAt(0) == '^' : start == 0;
+    List<Expression> options = new ArrayList<>();
+    do {
+      if (first) {
+        accept("^");
+      }
+      Expression option = sequence();
+      options.add(accept("$") ? option : Expression.sequence(option, ANYTHING));
+    } while (accept("|"));
+    if (!accept(")") || looked) {
+      throw refused("look-ahead within another, or a ( without its )", start);
+    }
+    Expression ahead = new Expression.Choice(options);
+    Expression rest = sequence();
+    depth--;
+    looked = true;
+    return Expression.allOf(
+        List.of(rest, not ? new Expression.AllOf(List.of(), List.of(ahead)) : ahead));
   }
 
   private Expression atom() {
@@ -126,8 +176,8 @@ final class RegexParser {
       case '(' -> {
         if (accept("?") && !accept(":")) {
           throw refused(
-              "groups (?...) other than (?:...), such as look-around, names and flags,"
-                  + " are not supported",
+              "groups (?...) other than (?:...), (?=...) and (?!...), such as look-behind, names"
+                  + " and flags, are not supported",
               start);
         }
         if (++depth > MAX_DEPTH) {

@@ -12,20 +12,9 @@ import java.util.concurrent.CancellationException;
 
 /** Turns the JSON schemas that {@link Constraints#jsonSchema} documents into a grammar. */
 final class SchemaCompiler {
-  private static final Set<String> ANNOTATIONS =
-      Set.of(
-          "$schema",
-          "$id",
-          "$comment",
-          "$defs",
-          "definitions",
-          "title",
-          "description",
-          "default",
-          "examples",
-          "deprecated",
-          "readOnly",
-          "writeOnly");
+  /** Of strings, which a schema and the parts of its allOf may have. */
+  private static final Set<String> CONDITIONS =
+      Set.of("pattern", "format", "minLength", "maxLength");
 
   private static final Set<String> FORMATTED = Set.of("string", "number", "integer");
 
@@ -44,8 +33,7 @@ final class SchemaCompiler {
   private static final Expression NOTHING = new Expression.Choice(List.of());
 
   private static final Expression ANY_VALUE = new Expression.Reference("any value");
-  private static final Expression ANY_OBJECT =
-      list("{", Expression.sequence(STRING, COLON, ANY_VALUE), "}");
+  private static final Expression ANY_OBJECT = map(STRING, ANY_VALUE);
   private static final Map<String, Expression> ANY =
       Map.of(
           "any value",
@@ -106,23 +94,24 @@ final class SchemaCompiler {
     }
     Map<String, Object> schema = Schemas.object(at, node);
     if (schema.containsKey("$ref")) {
-      allow(at, schema, Set.of("$ref"));
+      Schemas.allow(at, schema, Set.of("$ref"));
       String pointer = Schemas.text(at, schema, "$ref");
       return rule(pointer, schemas.resolve(at, pointer));
     }
     for (String union : List.of("anyOf", "oneOf")) {
       if (schema.containsKey(union)) {
-        allow(at, schema, Set.of(union, "discriminator")); // OpenAPI's, which adds no condition
+        Schemas.allow(
+            at, schema, Set.of(union, "discriminator")); // OpenAPI's, which adds no condition
         return union(at + "/" + union, Schemas.list(at, schema, union), union.equals("oneOf"));
       }
     }
     if (schema.containsKey("const") || schema.containsKey("enum")) {
-      allow(at, schema, Set.of("const", "enum", "type"));
+      Schemas.allow(at, schema, Set.of("const", "enum", "type"));
       return values(at, schema);
     }
     List<String> types = Schemas.written(at, schema);
     if (types.isEmpty()) {
-      if (ANNOTATIONS.containsAll(schema.keySet())) {
+      if (Schemas.ANNOTATIONS.containsAll(schema.keySet())) {
         return ANY_VALUE;
       }
       throw Schemas.refused(
@@ -134,19 +123,12 @@ final class SchemaCompiler {
       if (FORMATTED.contains(type)) {
         allowed.add("format");
       }
-    }
-    allow(at, schema, allowed);
-    return new Expression.Choice(types.stream().map(type -> ofType(at, schema, type)).toList());
-  }
-
-  private static void allow(String at, Map<String, Object> schema, Set<String> keywords) {
-    for (String keyword : schema.keySet()) {
-      if (!keywords.contains(keyword) && !ANNOTATIONS.contains(keyword)) {
-        throw Schemas.refused(
-            at,
-            keyword + " is not supported here, expected " + keywords.stream().sorted().toList());
+      if (type.equals("string")) {
+        allowed.add("allOf");
       }
     }
+    Schemas.allow(at, schema, allowed);
+    return new Expression.Choice(types.stream().map(type -> ofType(at, schema, type)).toList());
   }
 
   private Expression union(String at, List<?> branches, boolean exactlyOne) {
@@ -206,34 +188,51 @@ final class SchemaCompiler {
   }
 
   private static Expression string(String at, Map<String, Object> schema) {
-    Expression content;
+    List<Expression> conditions = new ArrayList<>();
+    addConditions(at, schema, conditions);
+    if (schema.containsKey("allOf")) {
+      List<?> all = Schemas.list(at, schema, "allOf");
+      for (int i = 0; i < all.size(); i++) {
+        String part = at + "/allOf/" + i;
+        Map<String, Object> more = Schemas.object(part, all.get(i));
+        Schemas.allow(part, more, CONDITIONS);
+        addConditions(part, more, conditions);
+      }
+    }
+    Expression content =
+        conditions.isEmpty() ? Expression.any(CHARACTER) : Expression.allOf(conditions);
+    return Expression.sequence(QUOTE, new Expression.InString(content), QUOTE);
+  }
+
+  /** What a schema says of a string, without what follows from the conditions before. */
+  private static void addConditions(
+      String at, Map<String, Object> schema, List<Expression> conditions) {
     int min = Schemas.count(at, schema, "minLength", 0);
     int max = Schemas.count(at, schema, "maxLength", Expression.UNLIMITED);
     checkOrder(at, "minLength", min, "maxLength", max);
-    boolean counted = schema.containsKey("minLength") || schema.containsKey("maxLength");
-    if (schema.containsKey("format")) {
-      if (counted || schema.containsKey("pattern")) {
-        throw Schemas.refused(at, "format beside pattern, minLength or maxLength is not supported");
-      }
-      String format = Schemas.text(at, schema, "format");
-      content = Formats.of(format);
-      if (content == null) {
-        throw Schemas.refused(at, "format " + format + ", expected some of " + Formats.names());
-      }
-    } else if (schema.containsKey("pattern")) {
-      if (counted) {
-        throw Schemas.refused(at, "pattern beside minLength or maxLength is not supported");
-      }
+    double longest = max == Expression.UNLIMITED ? Double.POSITIVE_INFINITY : max;
+    if (schema.containsKey("pattern")) {
+      String pattern = Schemas.text(at, schema, "pattern");
       try {
-        content =
-            new Expression.InString(RegexParser.parse(Schemas.text(at, schema, "pattern"), true));
+        conditions.add(RegexParser.parse(pattern, true));
       } catch (IllegalArgumentException e) {
         throw Schemas.refused(at + "/pattern", String.valueOf(e.getMessage()));
       }
-    } else {
-      content = new Expression.Repeat(CHARACTER, min, max);
     }
-    return Expression.sequence(QUOTE, content, QUOTE);
+    if (schema.containsKey("format")) {
+      String format = Schemas.text(at, schema, "format");
+      Expression known = Formats.of(format, longest);
+      if (known != null) {
+        conditions.add(known);
+      } else if (Formats.isDefined(format)
+          || !schema.containsKey("pattern") && !schema.containsKey("allOf")) {
+        throw Schemas.refused(at, "format " + format + ", expected some of " + Formats.names());
+      }
+    }
+    Expression others = Expression.allOf(conditions);
+    if (min > others.length(false) || longest < others.length(true)) {
+      conditions.add(new Expression.Repeat(CHARACTER, min, max));
+    }
   }
 
   private static void checkOrder(String at, String low, int min, String high, int max) {
@@ -246,13 +245,25 @@ final class SchemaCompiler {
     int min = Schemas.count(at, schema, "minItems", 0);
     int max = Schemas.count(at, schema, "maxItems", Expression.UNLIMITED);
     checkOrder(at, "minItems", min, "maxItems", max);
+    List<?> first =
+        schema.containsKey("prefixItems") ? Schemas.list(at, schema, "prefixItems") : List.of();
     Expression item = rule(at + "/items", schema.getOrDefault("items", true));
-    Expression more =
+    int prefix = max == Expression.UNLIMITED ? first.size() : Math.min(first.size(), max);
+    // From the last item back: what may follow when something stands before it.
+    Expression items =
         new Expression.Repeat(
             Expression.sequence(COMMA, item),
-            Math.max(0, min - 1),
-            max == Expression.UNLIMITED ? max : Math.max(0, max - 1));
-    Expression items = Expression.sequence(item, more);
+            Math.max(0, min - Math.max(1, prefix)),
+            max == Expression.UNLIMITED ? max : Math.max(0, max - Math.max(1, prefix)));
+    if (prefix == 0) {
+      items = Expression.sequence(item, items);
+    }
+    for (int i = prefix - 1; i >= 0; i--) {
+      Expression here = rule(at + "/prefixItems/" + i, first.get(i));
+      Expression rest = i + 1 < prefix && min <= i + 1 ? Expression.optional(items) : items;
+      items =
+          shared(i == 0 ? Expression.sequence(here, rest) : Expression.sequence(COMMA, here, rest));
+    }
     return Expression.sequence(
         new Expression.Literal("["),
         max == 0 ? new Expression.Literal("") : min == 0 ? Expression.optional(items) : items,
@@ -260,7 +271,7 @@ final class SchemaCompiler {
   }
 
   private Expression object(String at, Map<String, Object> schema) {
-    Map<String, Object> properties = Schemas.properties(at, schema);
+    Map<String, Object> properties = schemas.properties(at, schema);
     Set<String> required = Schemas.required(at, schema);
     for (String name : required) {
       if (!properties.containsKey(name)) {
@@ -268,27 +279,39 @@ final class SchemaCompiler {
       }
     }
     Object others = schema.getOrDefault("additionalProperties", true);
-    if (properties.isEmpty()) {
-      Expression value = rule(at + "/additionalProperties", others);
-      return list("{", Expression.sequence(STRING, COLON, value), "}");
-    }
-    if (!(others instanceof Boolean)) {
+    boolean listed = !Map.of().equals(schema.getOrDefault("properties", Map.of()));
+    boolean named = schema.containsKey("propertyNames");
+    boolean patterned = schema.containsKey("patternProperties");
+    if (listed && (named || patterned) || named && patterned) {
       throw Schemas.refused(
-          at, "additionalProperties beside properties is supported as true or false alone");
+          at, "only one of properties, propertyNames and patternProperties is supported");
+    }
+    if (listed && !(others instanceof Boolean) && !others.equals(Map.of())) {
+      throw Schemas.refused(
+          at, "additionalProperties beside properties is supported as true, false or {} alone");
+    }
+    if (patterned) {
+      return patternProperties(at, schema);
+    }
+    Expression name = named ? names(at, schema) : STRING;
+    if (properties.isEmpty()) {
+      return map(name, rule(at + "/additionalProperties", others));
     }
     // From the last property back: what may follow when nothing stands before it, and when
     // something does.
     Expression first = new Expression.Literal("");
     Expression rest = first;
-    for (String name : new ArrayList<>(properties.keySet()).reversed()) {
+    for (String key : new ArrayList<>(properties.keySet()).reversed()) {
       Expression member =
           Expression.sequence(
-              new Expression.Literal(Json.text(name)),
+              new Expression.Literal(Json.text(key)),
               COLON,
-              rule(at + "/properties/" + Schemas.escape(name), properties.get(name)));
+              rule(
+                  at + (listed ? "/properties/" + Schemas.escape(key) : "/additionalProperties"),
+                  properties.get(key)));
       Expression here = Expression.sequence(member, rest);
       Expression following = Expression.sequence(COMMA, here);
-      if (required.contains(name)) {
+      if (required.contains(key)) {
         first = here;
         rest = following;
       } else {
@@ -299,6 +322,28 @@ final class SchemaCompiler {
       rest = shared(rest);
     }
     return Expression.sequence(new Expression.Literal("{"), first, new Expression.Literal("}"));
+  }
+
+  private static Expression map(Expression name, Expression value) {
+    return list("{", Expression.sequence(name, COLON, value), "}");
+  }
+
+  private Expression names(String at, Map<String, Object> schema) {
+    List<Expression> names = new ArrayList<>();
+    schemas.names(at, schema).forEach((place, strings) -> names.add(expression(place, strings)));
+    return new Expression.Choice(names);
+  }
+
+  /** Only names that match are written, as with properties only those that are listed. */
+  private Expression patternProperties(String at, Map<String, Object> schema) {
+    Map<String, Object> patterns =
+        Schemas.object(at + "/patternProperties", schema.get("patternProperties"));
+    if (patterns.size() != 1) {
+      throw Schemas.refused(at, "patternProperties is supported with one pattern alone");
+    }
+    String pattern = patterns.keySet().iterator().next();
+    String place = at + "/patternProperties/" + Schemas.escape(pattern);
+    return map(string(place, Map.of("pattern", pattern)), rule(place, patterns.get(pattern)));
   }
 
   /** A rule of its own for what is used more than once. */

@@ -3,13 +3,16 @@ package dev.gemma4j.constraint;
 import java.math.BigDecimal;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Map.Entry;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
@@ -27,14 +30,35 @@ final class Schemas {
   private static final List<String> TYPES =
       List.of("object", "array", "string", "number", "integer", "boolean", "null");
 
+  static final Set<String> ANNOTATIONS =
+      Set.of(
+          "$schema",
+          "$id",
+          "$comment",
+          "$defs",
+          "definitions",
+          "title",
+          "description",
+          "default",
+          "examples",
+          "deprecated",
+          "readOnly",
+          "writeOnly");
+
   static final Set<String> BOUNDS =
       Set.of("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum");
 
-  /** By type; format is left out, as it is one of several types. */
+  /** By type; format and allOf are left out, as they are not of one type alone. */
   static final Map<String, Set<String>> KEYWORDS =
       Map.of(
-          "object", Set.of("properties", "required", "additionalProperties"),
-          "array", Set.of("items", "minItems", "maxItems"),
+          "object",
+              Set.of(
+                  "properties",
+                  "required",
+                  "additionalProperties",
+                  "patternProperties",
+                  "propertyNames"),
+          "array", Set.of("prefixItems", "items", "minItems", "maxItems"),
           "string", Set.of("minLength", "maxLength", "pattern"),
           "number", BOUNDS,
           "integer", BOUNDS,
@@ -106,6 +130,17 @@ final class Schemas {
     throw refused(at, keyword + ": found " + Json.text(value) + ", expected 0 to 100000");
   }
 
+  /** Refuses the keywords that are neither among these nor without effect. */
+  static void allow(String at, Map<String, Object> schema, Set<String> keywords) {
+    for (String keyword : schema.keySet()) {
+      if (!keywords.contains(keyword) && !ANNOTATIONS.contains(keyword)) {
+        throw refused(
+            at,
+            keyword + " is not supported here, expected " + keywords.stream().sorted().toList());
+      }
+    }
+  }
+
   /** The type, or the types; none when the schema does not say. */
   static List<String> types(String at, Map<String, Object> schema) {
     Set<String> types = new LinkedHashSet<>();
@@ -136,10 +171,60 @@ final class Schemas {
     return meant.size() == 1 ? meant : List.of();
   }
 
-  static Map<String, Object> properties(String at, Map<String, Object> schema) {
-    return schema.containsKey("properties")
-        ? object(at + "/properties", schema.get("properties"))
-        : Map.of();
+  /** The schemas of the properties that are written, by name; none when any may be. */
+  Map<String, Object> properties(String at, Map<String, Object> schema) {
+    Map<String, Object> properties =
+        schema.containsKey("properties")
+            ? object(at + "/properties", schema.get("properties"))
+            : Map.of();
+    if (!properties.isEmpty() || !schema.containsKey("propertyNames")) {
+      return properties;
+    }
+    Map<String, Object> listed = new LinkedHashMap<>();
+    for (Entry<String, Map<String, Object>> names : names(at, schema).entrySet()) {
+      List<?> values = values(names.getKey(), names.getValue());
+      if (values == null) {
+        return Map.of();
+      }
+      Object value = schema.getOrDefault("additionalProperties", true);
+      values.forEach(name -> listed.put((String) name, value));
+    }
+    return listed;
+  }
+
+  /** The schemas of strings, by their places, that an object's schema of names is a union of. */
+  Map<String, Map<String, Object>> names(String from, Map<String, Object> schema) {
+    Map<String, Map<String, Object>> result = new LinkedHashMap<>();
+    Set<String> seen = new HashSet<>();
+    ArrayDeque<Entry<String, Object>> open = new ArrayDeque<>();
+    open.add(Map.entry(from + "/propertyNames", schema.get("propertyNames")));
+    while (!open.isEmpty()) { // a loop, as references may make chains of any length
+      Network.checkInterrupt();
+      String at = open.getFirst().getKey();
+      Object node = open.remove().getValue();
+      if (!seen.add(at) || node.equals(false)) {
+        continue;
+      }
+      Map<String, Object> names = node.equals(true) ? Map.of() : object(at, node);
+      if (names.containsKey("$ref")) {
+        allow(at, names, Set.of("$ref"));
+        String pointer = text(at, names, "$ref");
+        open.add(Map.entry(pointer, resolve(at, pointer)));
+      } else if (names.containsKey("anyOf")) {
+        allow(at, names, Set.of("anyOf"));
+        List<?> branches = list(at, names, "anyOf");
+        for (int i = 0; i < branches.size(); i++) {
+          open.add(Map.entry(at + "/anyOf/" + i, branches.get(i)));
+        }
+      } else if (names.containsKey("oneOf")) {
+        throw refused(at, "oneOf is not supported of names; use anyOf");
+      } else if (types(at, names).isEmpty() || types(at, names).contains("string")) {
+        Map<String, Object> strings = new LinkedHashMap<>(names);
+        strings.put("type", "string");
+        result.put(at, strings);
+      }
+    }
+    return result;
   }
 
   static Set<String> required(String at, Map<String, Object> schema) {
@@ -357,7 +442,7 @@ final class Schemas {
             .filter(name -> a.properties.containsKey(name) && b.properties.containsKey(name))
             .anyMatch(
                 name -> disjoint(at, a.properties.get(name), b.properties.get(name), depth - 1));
-    // Only properties that a schema lists are ever written; where it lists none it requires none.
+    // Only such properties are ever written; where a schema has none it requires none.
     return tagged
         || a.required.stream().anyMatch(name -> !b.properties.containsKey(name))
             && b.required.stream().anyMatch(name -> !a.properties.containsKey(name));

@@ -42,6 +42,16 @@ class HostileConstraintsTest {
         "{'type':'string','pattern':'" + "(".repeat(100) + "a" + "){1000}".repeat(100) + "'}",
         "{'type':'string','pattern':'" + "[ab]*a[ab]{999}|".repeat(30) + "'}",
         "{'type':'string','pattern':'" + ".".repeat(500_000) + "'}", // 60 states each
+        // Conditions that make many states together.
+        "{'type':'string','maxLength':100000,'pattern':'[ab]*a[ab]{999}'}",
+        "{'type':'string','pattern':'^" + "(?=a)".repeat(100_000) + "$'}",
+        "{'type':'string','allOf':["
+            + join(30, i -> "{'pattern':'" + (char) ('a' + i % 26) + ".{" + i + "}'}")
+            + "]}",
+        "{'type':'string','format':'email','maxLength':200,'pattern':'[a-z]*[aeiou][a-z]{30}'}",
+        "{'propertyNames':{'$ref':'#/$defs/d0'},"
+            + defs(20_000, i -> "{'anyOf':[" + ref((i + 1) % 20_000) + "," + ref(i) + "]}")
+            + "}",
         "{'items':".repeat(100_000),
         "{'anyOf':[".repeat(49) + "{}" + "]}".repeat(49),
         "{'enum':[" + join(6000, i -> "'v" + i + "'") + "]}",
@@ -187,6 +197,8 @@ class HostileConstraintsTest {
       "(",
       ")",
       "(?:",
+      "(?=",
+      "(?!",
       "[",
       "]",
       "[^",

@@ -4,6 +4,9 @@ import static dev.gemma4j.constraint.RegexTest.accepts;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.time.YearMonth;
 import java.util.List;
 import java.util.function.Function;
@@ -236,6 +239,148 @@ class JsonSchemaTest {
             "{'name':'Ann','age':1,'born':'2000-02-29','mood':'sad','scores':{'a':'b'},'other':{},'any':1}"));
   }
 
+  private static String written(String name) throws IOException {
+    try (InputStream file = JsonSchemaTest.class.getResourceAsStream(name)) {
+      return new String(file.readAllBytes(), StandardCharsets.UTF_8).replace("'", "\\u0027");
+    }
+  }
+
+  /** By toJSONSchema of Zod 4.6. */
+  @Test
+  void whatZodWritesIsUnderstood() throws IOException {
+    String start =
+        "{'site':'https://a.de/b','mail':'ann@example.org','id':'123e4567-e89b-42d3-a456-426614174000',"
+            + "'born':'2024-02-29','at':'2024-02-29T10:00:00.5+01:00','hour':'10:00','length':'P1DT2H','count':7,"
+            + "'net':'10.0.0.0/8',";
+    String end = ",'words':{'ab':null},'pair':['a',1.5],'rest':[true,null,null],'open':{'a':null}}";
+    check(
+        written("zod.json"),
+        List.of(
+            start + "'code':'A-yz','marks':{'en':1,'de':2},'some':{}" + end,
+            start + "'code':'A-xyzz','marks':{'en':1,'de':2},'some':{'b':true}" + end),
+        List.of(
+            start + "'code':'A-z','marks':{'en':1,'de':2},'some':{}" + end,
+            start + "'code':'A-wxyzz','marks':{'en':1,'de':2},'some':{}" + end,
+            start + "'code':'A-yx','marks':{'en':1,'de':2},'some':{}" + end,
+            start + "'code':'A-yz','marks':{'en':1},'some':{}" + end,
+            start + "'code':'A-yz','marks':{'en':1,'de':2},'some':{'c':true}" + end));
+  }
+
+  /** By model_json_schema of Pydantic 2.13. */
+  @Test
+  void whatPydanticWritesOfItsTypesIsUnderstood() throws IOException {
+    String start =
+        "{'site':'https://a.de/b','other':'urn:a:b','mail':'ann@example.org',"
+            + "'id':'123e4567-e89b-12d3-a456-426614174000',"
+            + "'key':'123e4567-e89b-42d3-a456-426614174000','born':'2024-02-29',"
+            + "'at':'2024-02-29T10:00:00Z','hour':'10:00:00Z','length':'P1DT2H','price':'1.50',";
+    String end = ",'days':{'2024-02-29':true},'pair':[1,'a'],'secret':'x'}";
+    check(
+        written("pydantic.json"),
+        List.of(
+            start
+                + "'code':'AB-cd','marks':{'b':1},'titles':{'de':'x'},'words':{'ab':true},'short':{'Abc':true}"
+                + end,
+            start + "'code':'A-','marks':{},'titles':{},'words':{},'short':{}" + end),
+        List.of(
+            start + "'code':'AB-cde','marks':{},'titles':{},'words':{},'short':{}" + end,
+            start.replace("1.50", ".")
+                + "'code':'A-','marks':{},'titles':{},'words':{},'short':{}"
+                + end,
+            start + "'code':'-','marks':{},'titles':{},'words':{},'short':{}" + end,
+            start + "'code':'A-','marks':{'c':1},'titles':{},'words':{},'short':{}" + end,
+            start + "'code':'A-','marks':{},'titles':{'fr':'x'},'words':{},'short':{}" + end,
+            start + "'code':'A-','marks':{},'titles':{},'words':{'A':true},'short':{}" + end,
+            start + "'code':'A-','marks':{},'titles':{},'words':{},'short':{'abcd':true}" + end));
+  }
+
+  @Test
+  void conditionsOfAStringHoldTogether() {
+    check(
+        "{'type': 'string', 'pattern': '^[a-z\\n]+$', 'minLength': 2, 'maxLength': 3}",
+        List.of("'ab'", "'abc'", "'a\\n'"),
+        List.of("'a'", "'abcd'", "'aB'", "''"));
+    check(
+        "{'type': ['string', 'null'], 'format': 'date', 'pattern': '^20', 'maxLength': 10}",
+        List.of("null", "'2024-02-29'"),
+        List.of("'1999-12-31'", "'2023-02-29'", "'20'"));
+    check(
+        "{'type': 'string', 'pattern': 'é', 'allOf': [{'pattern': '^a'}, {'maxLength': 3}]}",
+        List.of("'aé'", "'aéé'", "'axé'"),
+        List.of("'a'", "'é'", "'aéxx'"));
+    check(
+        "{'type': 'string', 'format': 'starts_with', 'pattern': '^a.*'}",
+        List.of("'a'", "'ab'"),
+        List.of("'ba'"));
+    check(
+        "{'type': 'string', 'format': 'uri', 'maxLength': 20}",
+        List.of("'http://example.org/a'", "'a://b'"),
+        List.of("'http://example.org/ab'", "'example'"));
+    // No text that has begun is without an end.
+    Constraint both =
+        Constraints.jsonSchema(
+            "{\"type\": \"string\","
+                + " \"allOf\": [{\"pattern\": \"^a+(b|c)$\"}, {\"pattern\": \"^(a+b|ac+d)$\"}]}");
+    HostileConstraintsTest.walk(both);
+    assertThat(accepts(both, "\"aab\"")).isTrue();
+    assertThat(both.start().next('"').next('a').next('c')).isNull();
+  }
+
+  @Test
+  void namesOfAMap() {
+    check(
+        "{'propertyNames': {'enum': ['b', 'a', 1]}, 'additionalProperties': {'type': 'null'}}",
+        List.of("{}", "{'b':null,'a':null}", "{'a':null}"),
+        List.of("{'a':null,'b':null}", "{'a':null,'a':null}", "{'c':null}", "{'a':1}"));
+    check(
+        "{'propertyNames': {'anyOf': [{'$ref': '#/$defs/x'}, {'const': 'b'}]}, 'required': ['b'],"
+            + " '$defs': {'x': {'anyOf': [{'$ref': '#/$defs/x'}, {'const': 'a'}]}}}",
+        List.of("{'b':[]}", "{'b':1,'a':{}}"),
+        List.of("{}", "{'a':1}"));
+    check(
+        "{'type': 'object', 'propertyNames': {'anyOf': [{'const': 'x'}, {'minLength': 3}]},"
+            + " 'additionalProperties': {'type': 'null'}}",
+        List.of("{}", "{'x':null}", "{'abc':null,'x':null}"),
+        List.of("{'ab':null}", "{'x':1}"));
+    check(
+        "{'propertyNames': {'type': ['null', 'string'], 'format': 'date'}}",
+        List.of("{'2024-02-29':1}"),
+        List.of("{'2023-02-29':1}"));
+    check("{'propertyNames': true}", List.of("{'a':1}"), List.of("1"));
+    for (String none : List.of("false", "{'type': 'integer'}")) {
+      check("{'propertyNames': " + none + "}", List.of("{}"), List.of("{'a':1}", "{'1':1}"));
+    }
+    check(
+        "{'patternProperties': {'^x/': {'type': 'null'}}}",
+        List.of("{}", "{'x/y':null,'x/':null}"),
+        List.of("{'y':null}", "{'x/':1}"));
+    check(
+        "{'oneOf': [{'propertyNames': {'const': 'a'}, 'required': ['a']},"
+            + "{'propertyNames': {'const': 'b'}, 'required': ['b']}]}",
+        List.of("{'a':1}", "{'b':1}"),
+        List.of("{}"));
+  }
+
+  @Test
+  void firstItems() {
+    String two = "{'type': 'array', 'prefixItems': [{'type': 'null'}, {'type': 'boolean'}]";
+    check(
+        two + "}",
+        List.of("[]", "[null]", "[null, true]", "[null,true,1,'a']"),
+        List.of("[true]", "[null,1]", "[null,]"));
+    check(
+        two + ", 'items': {'const': 1}, 'minItems': 1, 'maxItems': 3}",
+        List.of("[null]", "[null,true]", "[null,true,1]"),
+        List.of("[]", "[null,true,2]", "[null,true,1,1]"));
+    check(
+        two + ", 'items': false, 'minItems': 2}",
+        List.of("[null,true]"),
+        List.of("[null]", "[null,true,1]"));
+    check(two + ", 'minItems': 3}", List.of("[null,true,1]"), List.of("[null,true]"));
+    check(two + ", 'maxItems': 1}", List.of("[]", "[null]"), List.of("[null,true]"));
+    check(two + ", 'maxItems': 0}", List.of("[]"), List.of("[null]"));
+  }
+
   @Test
   void manyValuesAreFewPlaces() {
     List<String> values = IntStream.range(0, 20_000).mapToObj(i -> "'v" + i * 7 + "'").toList();
@@ -280,6 +425,10 @@ class JsonSchemaTest {
           ipv4      | 0.0.0.0 255.255.255.255 192.168.1.10 | 256.1.1.1 1.2.3 01.2.3.4 1.2.3.4.5 1..2.3
           ipv6      | :: ::1 1:: 1:2:3:4:5:6:7:8 fe80::1:2 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1::3:4:5:6:7:8 | : ::: 1:2:3:4:5:6:7 1:2:3:4:5:6:7:8:9 1::2::3 12345:: 1:2:3:4:5:6:7::8 :1::
           hostname  | a localhost a-b.example.com x1.y2.z3.w4 EXAMPLE.org | -a a- a..b .a a. a_b ä.de a.b.c.d.e
+          uri       | https://en.wikipedia.org/wiki/Foo_(bar)?a=%C3%A9&b=/#c http://localhost:65535 ftp://a-b.example/x//y urn:isbn:0451450523 mailto:a.b@c.de file:///etc/x | example.org /a a://b:65536 http://a/%g1 http://ä.de http://a/## # http://a/[ 1a://b
+          uri-reference | ../a/b?c#d /a/ a?b:c http://a/b / | //a: a:b% ?a #b a#b#c
+          uuid4     | 123e4567-e89b-42d3-a456-426614174000 | 123e4567-e89b-12d3-a456-426614174000 123e4567-e89b-42d3-c456-426614174000
+          ipvanyaddress | 1.2.3.4 ::1 | 1.2.3 :
           email     | a@b.cd first.last+tag@sub.example.org o'x@example.com | a@b @b.cd a@ a.b.cd .a@b.cd a..b@c.de a.@b.cd a@-b.cd a@b.c1
           """)
   void formats(String format, String valid, String invalid) {
@@ -368,9 +517,14 @@ class JsonSchemaTest {
           {'type': 'number', 'minimum': 1e200}                       | minimum: found 1E+200, expected at most 100 digits
           {'type': 'number', 'maximum': -1e999999999}                | maximum: found -1E+999999999, expected at most 100 digits
           {'type': 'number', 'maximum': 1e99999999999}               | found 1e99999999999 for a number
-          {'type': 'string', 'format': 'uri'}                        | schema at #: format uri, expected some of [date, date-time, duration, email
-          {'type': 'string', 'format': 'date', 'maxLength': 3}       | format beside
-          {'type': 'string', 'format': 'date', 'pattern': 'a'}       | format beside
+          {'type': 'string', 'format': 'iri'}                        | schema at #: format iri, expected some of [binary, date, date-time, duration, email
+          {'type': 'string', 'format': 'iri', 'pattern': 'a'}        | schema at #: format iri
+          {'type': 'string', 'format': 'starts_with'}                | schema at #: format starts_with
+          {'type': 'string', 'format': 'date', 'maxLength': 3}       | allows no text at all
+          {'type': 'string', 'format': 'date', 'pattern': 'a'}       | allows no text at all
+          {'type': 'string', 'pattern': 'a', 'maxLength': 100000}    | what holds together for a string needs too many states
+          {'type': 'string', 'allOf': [{'enum': ['a']}]}             | schema at #/allOf/0: enum is not supported here
+          {'type': 'string', 'allOf': [{'pattern': 'a+?+'}]}         | schema at #/allOf/0/pattern: regular expression
           {'type': 'string', 'minItems': 3}                          | schema at #: minItems
           {'type': 'object', 'properties': {'a': {}}, 'additionalProperties': {'type': 'null'}} | additionalProperties beside properties
           {'type': 'object', 'properties': {'a': {'not': {}}}}       | schema at #/properties/a: found [not], expected type
@@ -380,7 +534,18 @@ class JsonSchemaTest {
           {'type': 'array', 'items': {'type': 'null'}, 'minItems': 3, 'maxItems': 2} | minItems 3 is above maxItems 2
           {'type': 'string', 'maxLength': -1}                        | maxLength: found -1
           {'type': 'string', 'pattern': '(?=a)'}                     | schema at #/pattern: regular expression
-          {'type': 'string', 'pattern': 'a', 'maxLength': 3}         | pattern beside
+          {'type': 'object', 'propertyNames': {'enum': [1]}}         | schema at #/propertyNames: no value of const and enum
+          {'type': 'object', 'propertyNames': {'minimum': 1}}        | schema at #/propertyNames: minimum is not supported here
+          {'type': 'object', 'propertyNames': {'oneOf': [{}]}}       | schema at #/propertyNames: oneOf is not supported of names
+          {'type': 'object', 'propertyNames': {'anyOf': [{}], 'minLength': 1}} | schema at #/propertyNames: minLength is not supported here
+          {'type': 'object', 'propertyNames': {'pattern': 'a'}, 'required': ['a']} | required a is not among
+          {'type': 'object', 'propertyNames': {'enum': ['b']}, 'required': ['a']} | required a is not among
+          {'type': 'object', 'propertyNames': {}, 'properties': {'a': {}}} | only one of properties, propertyNames
+          {'type': 'object', 'patternProperties': {'a': {}}, 'properties': {'a': {}}} | only one of properties, propertyNames
+          {'type': 'object', 'patternProperties': {'a': {}, 'b': {}}} | patternProperties is supported with one pattern alone
+          {'type': 'object', 'patternProperties': {'(?=a)': {}}}     | schema at #/patternProperties/(?=a)/pattern: regular
+          {'type': 'array', 'prefixItems': []}                       | prefixItems: expected an array that is not empty
+          {'oneOf': [{'propertyNames': {'enum': ['a']}, 'required': ['a']}, {'propertyNames': {'const': 'a'}, 'required': ['a']}]} | may match the same value
           {'type': 'text'}                                           | type text
           {'type': []}                                               | type: expected some of
           {'type': ['null', 1]}                                      | type 1, expected some of

@@ -111,6 +111,13 @@ class RegexTest {
     "^a|^c|b$, ba, false",
     "^(a|b)+$, abba, true",
     "^(a|b)+$, abca, false",
+    "^(?!^b*$)[ab]+$, bab, true",
+    "^(?!^b*$)[ab]+$, bb, false",
+    "(?=.c)(?!..d)[abc]+$, xacc, true",
+    "(?=.c)(?!..d)[abc]+$, xabb, false",
+    "^x(?:(a+b)|(?!.*c)(?=a|b)a?b?(b(?=[cd]).)?)$, xabbd, true",
+    "^x(?:(a+b)|(?!.*c)(?=a|b)a?b?(b(?=[cd]).)?)$, xabbc, false",
+    "^a(?=$)b$|c$, c, true",
     "'', abc, true"
   })
   void aSearchNeedsAMatchAnywhere(String regex, String text, boolean expected) {
@@ -151,8 +158,12 @@ class RegexTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "(?=a)",
-        "(?!a)",
+        "(?=a)*",
+        "(b(?=a))*",
+        "(b(?=a))a",
+        "(?=b(?!a))a",
+        "a(?=^b)b",
+        "(?=a",
         "(?<=a)b",
         "(?<name>a)",
         "(?i)a",

@@ -3,6 +3,7 @@ package dev.gemma4j.decoding;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.fasterxml.jackson.core.JsonParseException;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -169,11 +170,16 @@ class ConstrainedTextTest {
       Constraint constraint = Constraints.jsonSchema(schema.toString());
       for (int j = 0; j < 6; j++) {
         String text = random(constraint, tokenizer, random);
-        if (text != null) {
+        if (text == null) {
+          continue;
+        }
+        try {
           assertThat(RandomSchemas.isValid(schema, JSON.readTree(text)))
               .as("%s for %s", text, schema)
               .isTrue();
           ended++;
+        } catch (JsonParseException e) { // in a map a name may come twice
+          assertThat(e).hasMessageContaining("Duplicate field");
         }
       }
     }

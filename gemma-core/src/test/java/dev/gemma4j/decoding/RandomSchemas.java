@@ -7,6 +7,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.math.BigDecimal;
 import java.net.Inet4Address;
 import java.net.Inet6Address;
+import java.net.URI;
+import java.time.DateTimeException;
 import java.time.Duration;
 import java.time.LocalDate;
 import java.time.OffsetDateTime;
@@ -24,7 +26,18 @@ final class RandomSchemas {
   private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
   private static final List<String> FORMATS =
-      List.of("date", "time", "date-time", "duration", "uuid", "ipv4", "ipv6", "hostname", "email");
+      List.of(
+          "date",
+          "time",
+          "date-time",
+          "duration",
+          "uuid",
+          "ipv4",
+          "ipv6",
+          "hostname",
+          "email",
+          "uri",
+          "uri-reference");
 
   private final Random random;
 
@@ -38,8 +51,12 @@ final class RandomSchemas {
       case 0 -> bounds(schema.put("type", "integer"), 0);
       case 1 -> schema.put("type", List.of("number", "boolean", "null").get(random.nextInt(3)));
       case 6 -> bounds(schema.put("type", "number"), random.nextInt(4));
-      case 7 ->
-          schema.put("type", "string").put("format", FORMATS.get(random.nextInt(FORMATS.size())));
+      case 7 -> {
+        schema.put("type", "string").put("format", FORMATS.get(random.nextInt(FORMATS.size())));
+        if (random.nextInt(4) == 0) {
+          schema.put("maxLength", random.nextInt(40, 200)).put("pattern", "[0-9]|^[a-z]+:");
+        }
+      }
       case 8 -> {
         if (random.nextBoolean()) {
           return NODES.booleanNode(true);
@@ -56,11 +73,14 @@ final class RandomSchemas {
           schema.put("maxLength", min + random.nextInt(20));
         }
       }
-      case 3 ->
-          schema
-              .put("type", "string")
-              .put(
-                  "pattern", List.of("^[a-z]+$", "é|\\d", "^\\W{2}", "\"$").get(random.nextInt(4)));
+      case 3 -> {
+        schema
+            .put("type", "string")
+            .put("pattern", List.of("^[a-z]+$", "é|\\d", "^\\W{2}", "\"$").get(random.nextInt(4)));
+        if (random.nextBoolean()) {
+          schema.put("minLength", random.nextInt(3)).put("maxLength", random.nextInt(3, 20));
+        }
+      }
       case 4 -> schema.putArray("enum").add("a \"b\"\n").add(-1.5).add(true).addNull().add("é");
       case 5 -> schema.putArray("type").add("null").add("integer");
       case 9, 10 -> {
@@ -75,9 +95,19 @@ final class RandomSchemas {
           }
         }
       }
-      case 11 -> schema.put("type", "object").set("additionalProperties", schema(depth - 1));
+      case 11 -> {
+        schema.put("type", "object").set("additionalProperties", schema(depth - 1));
+        switch (random.nextInt(4)) {
+          case 0 -> schema.putObject("propertyNames").putArray("enum").add("é").add("b").add("c");
+          case 1 -> schema.putObject("propertyNames").put("pattern", "^[a-z]").put("maxLength", 9);
+          default -> {}
+        }
+      }
       case 12 -> {
         schema.put("type", "array").set("items", schema(depth - 1));
+        if (random.nextInt(3) == 0) {
+          schema.putArray("prefixItems").add(schema(depth - 1)).add(schema(depth - 1));
+        }
         int min = random.nextInt(3);
         schema.put("minItems", min);
         if (random.nextBoolean()) {
@@ -143,8 +173,7 @@ final class RandomSchemas {
           value.isArray()
               && value.size() >= schema.path("minItems").asInt(0)
               && value.size() <= schema.path("maxItems").asInt(Integer.MAX_VALUE)
-              && (!schema.has("items")
-                  || children(value).stream().allMatch(item -> isValid(schema.get("items"), item)));
+              && areValid(schema, children(value));
       default ->
           value.isObject()
               && children(schema.path("required")).stream()
@@ -152,6 +181,10 @@ final class RandomSchemas {
               && value.properties().stream()
                   .allMatch(
                       entry -> {
+                        if (schema.has("propertyNames")
+                            && !isName(schema.get("propertyNames"), entry.getKey())) {
+                          return false;
+                        }
                         JsonNode listed = schema.path("properties").get(entry.getKey());
                         JsonNode others = schema.path("additionalProperties");
                         return listed != null
@@ -159,6 +192,23 @@ final class RandomSchemas {
                             : others.isMissingNode() || isValid(others, entry.getValue());
                       });
     };
+  }
+
+  private static boolean areValid(JsonNode schema, List<JsonNode> items) {
+    List<JsonNode> first = children(schema.path("prefixItems"));
+    for (int i = 0; i < items.size(); i++) {
+      JsonNode of = i < first.size() ? first.get(i) : schema.path("items");
+      if (!of.isMissingNode() && !isValid(of, items.get(i))) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private static boolean isName(JsonNode schema, String name) {
+    return schema.has("enum")
+        ? isValid(schema, NODES.textNode(name))
+        : isValid(schema, "string", NODES.textNode(name));
   }
 
   private static boolean isWithin(JsonNode schema, JsonNode value) {
@@ -171,8 +221,16 @@ final class RandomSchemas {
             || number.compareTo(schema.get("exclusiveMaximum").decimalValue()) < 0);
   }
 
-  /** By other readers than regular expressions, which throw when they cannot read it. */
+  /** By other readers than regular expressions. */
   private static boolean hasFormat(String format, String text) {
+    try {
+      return isRead(format, text);
+    } catch (DateTimeException | IllegalArgumentException e) {
+      return false;
+    }
+  }
+
+  private static boolean isRead(String format, String text) {
     switch (format) {
       case "date" -> LocalDate.parse(text);
       case "time" -> OffsetTime.parse(text);
@@ -189,6 +247,10 @@ final class RandomSchemas {
       case "uuid" -> UUID.fromString(text);
       case "ipv4" -> Inet4Address.ofLiteral(text);
       case "ipv6" -> Inet6Address.ofLiteral(text);
+      case "uri" -> {
+        return URI.create(text).isAbsolute();
+      }
+      case "uri-reference" -> URI.create(text);
       case "hostname" -> {
         return isHost(text);
       }

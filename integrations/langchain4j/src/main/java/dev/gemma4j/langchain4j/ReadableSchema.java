@@ -8,7 +8,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Narrows a JSON schema to what LangChain4j reads into Java's types. The schemas that it makes of
- * them do not tell an int from a long, and let dates and times be incomplete.
+ * them do not tell an int from a long, let dates and times be incomplete, and describe a UUID in
+ * words alone.
  */
 final class ReadableSchema {
   private ReadableSchema() {}
@@ -23,6 +24,9 @@ final class ReadableSchema {
         (keyword, value) -> result.put((String) keyword, within((String) keyword, value)));
     if (is(result, "integer") && !is(result, "number")) {
       bound(result);
+    }
+    if (is(result, "string") && "String in a UUID format".equals(result.get("description"))) {
+      result.putIfAbsent("format", "uuid");
     }
     return result.get("properties") instanceof Map<?, ?> properties
         ? ofTime(result, properties.keySet())

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import com.fasterxml.jackson.annotation.JsonProperty;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
 import dev.gemma4j.LoadOptions;
@@ -40,6 +41,7 @@ import java.time.LocalTime;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
@@ -216,7 +218,11 @@ class GemmaChatModelTest {
 
   record Moment(LocalDateTime moment) {}
 
+  record Key(@JsonProperty(required = true) UUID id) {}
+
   interface Reader {
+    Key key(String question);
+
     Whole whole(String question);
 
     Day day(String question);
@@ -233,6 +239,7 @@ class GemmaChatModelTest {
           GemmaChatRequestParameters.builder().seed(seed).maxOutputTokens(300).build();
       Reader reader = AiServices.create(Reader.class, new GemmaChatModel(gemma, random, List.of()));
       assertThat(reader.whole("How many?")).isNotNull();
+      assertThat(reader.key("Which?")).isNotNull();
       assertThat(reader.day("When?")).isNotNull();
       assertThat(reader.hour("When?")).isNotNull();
       assertThat(reader.moment("When?")).isNotNull();

@@ -3,6 +3,7 @@ package dev.gemma4j.springai;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.gemma4j.ChatMessage;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.GenerationOptions;
@@ -22,6 +23,10 @@ import java.time.Instant;
 import java.time.LocalDateTime;
 import java.time.LocalTime;
 import java.time.OffsetDateTime;
+import java.time.OffsetTime;
+import java.time.Period;
+import java.time.Year;
+import java.time.ZoneOffset;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
@@ -45,6 +50,7 @@ import org.springframework.ai.chat.model.ChatResponse;
 import org.springframework.ai.chat.observation.ChatModelObservationContext;
 import org.springframework.ai.chat.prompt.ChatOptions;
 import org.springframework.ai.chat.prompt.Prompt;
+import org.springframework.ai.converter.BeanOutputConverter;
 import org.springframework.ai.model.tool.ToolCallingChatOptions;
 import org.springframework.ai.tool.annotation.Tool;
 import org.springframework.boot.autoconfigure.AutoConfigurations;
@@ -206,6 +212,38 @@ class GemmaChatModelTest {
         GemmaChatOptions random = GemmaChatOptions.builder().seed(seed).build();
         assertThat((Object) client.prompt("When?").options(random).call().entity(type)).isNotNull();
       }
+    }
+  }
+
+  record Note(short pages, Year year, OffsetTime at, Period period, char mark) {}
+
+  @Test
+  void aConverterMaySayWhatSpringsSchemaDoesNot() {
+    BeanOutputConverter<Note> notes =
+        new BeanOutputConverter<>(Note.class) {
+          @Override
+          protected void postProcessSchema(JsonNode schema) {
+            schema.withObject("/properties/pages").put("minimum", 0).put("maximum", 32767);
+            schema.withObject("/properties/at").put("pattern", "Z$");
+            schema.withObject("/properties/period").put("pattern", "^P[^T]*$");
+            schema.withObject("/properties/mark").put("pattern", "^[a-z]$");
+            schema
+                .withObject("/properties")
+                .putObject("year")
+                .put("type", "integer")
+                .put("minimum", 1)
+                .put("maximum", 9999);
+          }
+        };
+    ChatClient client =
+        ChatClient.builder(new GemmaChatModel(demo, ChatOptions.builder().maxTokens(400).build()))
+            .defaultAdvisors(AdvisorParams.ENABLE_NATIVE_STRUCTURED_OUTPUT)
+            .build();
+    for (long seed = 0; seed < 8; seed++) {
+      GemmaChatOptions random = GemmaChatOptions.builder().seed(seed).build();
+      Note note = client.prompt("When?").options(random).call().entity(notes);
+      assertThat(note.at().getOffset()).isEqualTo(ZoneOffset.UTC);
+      assertThat(note.period()).isNotNull();
     }
   }
 
