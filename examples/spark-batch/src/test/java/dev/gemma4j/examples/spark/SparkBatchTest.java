@@ -77,7 +77,8 @@ class SparkBatchTest {
         "spark.master", master,
         "spark.executor.extraClassPath", System.getProperty("java.class.path"),
         "spark.executor.cores", "1",
-        "spark.executor.extraJavaOptions", "-XX:+UseSerialGC", // and no code generation: for speed
+        // For speed, as no code generation: it lives for seconds.
+        "spark.executor.extraJavaOptions", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         "spark.sql.codegen.wholeStage", "false",
         "spark.sql.codegen.factoryMode", "NO_CODEGEN",
         "spark.log.level", "ERROR",
@@ -174,7 +175,6 @@ class SparkBatchTest {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.addAll(ManagementFactory.getRuntimeMXBean().getInputArguments());
-    command.add("-XX:TieredStopAtLevel=1"); // it lives for seconds
     configuration(master).forEach((name, value) -> command.add("-D" + name + "=" + value));
     command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
     command.addAll(List.of(arguments));
