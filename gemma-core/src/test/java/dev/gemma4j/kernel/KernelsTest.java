@@ -31,10 +31,23 @@ class KernelsTest {
         : Stream.of(KernelProvider.scalar());
   }
 
+  /** Normally distributed, of a prime number, as drawing each that is needed takes too long. */
+  private static final float[] GAUSSIANS = new float[99_991];
+
+  static {
+    Random random = new Random(2);
+    for (int i = 0; i < GAUSSIANS.length; i++) {
+      GAUSSIANS[i] = (float) random.nextGaussian();
+    }
+  }
+
   private float[] floats(int n) {
     float[] x = new float[n];
-    for (int i = 0; i < n; i++) {
-      x[i] = (float) random.nextGaussian();
+    int from = random.nextInt(GAUSSIANS.length);
+    for (int at = 0; at < n; from = 0) {
+      int part = Math.min(n - at, GAUSSIANS.length - from);
+      System.arraycopy(GAUSSIANS, from, x, at, part);
+      at += part;
     }
     return x;
   }
@@ -93,6 +106,12 @@ class KernelsTest {
     return shapes;
   }
 
+  /** Without the most for some long rows, whose ends other numbers of rows meet with it. */
+  private static int[] batches(int rows, int cols, int... all) {
+    boolean meets = cols <= 256 || rows != 3 && rows != 37;
+    return meets ? all : Arrays.copyOf(all, all.length - 1);
+  }
+
   private static final List<TensorType> TYPES =
       List.of(
           TensorType.F32,
@@ -115,7 +134,7 @@ class KernelsTest {
           Matrix w = kernels.pack(stored, arena, ONE);
           float[] decoded = new float[rows * cols];
           type.dequantize(stored.data(), 0, decoded, 0, decoded.length);
-          for (int batch : new int[] {1, 2, 3, 4, 5, 7, 12, 67}) {
+          for (int batch : batches(rows, cols, 1, 2, 3, 4, 5, 7, 12, 67)) {
             int xStride = cols + 3;
             float[] x = floats(batch * xStride);
             for (int b = 0; b < batch; b++) {
@@ -527,7 +546,7 @@ class KernelsTest {
         int cols = shape[1];
         try (Arena arena = Arena.ofConfined()) {
           Matrix w = matrix(type, rows, cols, arena);
-          for (int batch : new int[] {1, 2, 4, 5, 16, 17, 67}) {
+          for (int batch : batches(rows, cols, 1, 2, 4, 5, 16, 17, 67)) {
             float[] x = floats(batch * cols);
             float[] expected = new float[batch * rows];
             float[] y = new float[batch * rows];
