@@ -13,6 +13,8 @@ final class Format {
     boolean check = args[1].equals("check");
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    // It lives for seconds: what C2 compiles costs more than it saves.
+    command.addAll(List.of("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"));
     for (String pkg : List.of("api", "code", "file", "parser", "tree", "util")) {
       command.add("--add-exports=jdk.compiler/com.sun.tools.javac." + pkg + "=ALL-UNNAMED");
     }

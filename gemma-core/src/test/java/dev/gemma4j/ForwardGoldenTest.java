@@ -114,12 +114,12 @@ class ForwardGoldenTest {
   @ParameterizedTest
   @MethodSource("kernels")
   void anyChunkingOfAPrefillGivesTheSameLogits(String model, KernelType kernels) {
-    Random random = new Random(7);
+    Random random = new Random(model.hashCode()); // other pieces of each
     JsonNode prompts = Goldens.of(model).get("prompts");
     int[] ids = Goldens.ids(prompts.get(prompts.size() - 1).get("ids"));
     try (Gemma gemma = load(model, kernels, 2)) {
       float[] whole = new float[0];
-      for (int round = 0; round < 6; round++) {
+      for (int round = 0; round < 4; round++) {
         try (Session session = gemma.newSession()) {
           float[] last = {};
           for (int from = 0; from < ids.length; ) {

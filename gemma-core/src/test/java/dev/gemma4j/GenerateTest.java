@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -255,10 +256,13 @@ class GenerateTest {
     session.append(1, 2, 3);
     try (ExecutorService executor = Executors.newFixedThreadPool(3)) {
       List<Future<Generation>> futures = new ArrayList<>();
+      CountDownLatch tokens = new CountDownLatch(30);
+      GenerationOptions options =
+          greedy(8000).processor((logits, history) -> tokens.countDown()).build();
       for (int i = 0; i < 3; i++) {
-        futures.add(executor.submit(() -> closing.generate(Prompt.of("h"), greedy(8000).build())));
+        futures.add(executor.submit(() -> closing.generate(Prompt.of("h"), options)));
       }
-      Thread.sleep(30);
+      tokens.await();
       closing.close();
       for (Future<Generation> future : futures) {
         assertThatThrownBy(future::get)

@@ -10,7 +10,9 @@ import java.net.URL;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
+import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * The reference checkpoints and what transformers 5.18.0 (torch 2.13.0, float32) computes from
@@ -32,6 +34,8 @@ final class Goldens {
               m -> List.of("F32", "F16", "BF16", "Q8_0", "Q4_0").stream().map(t -> m + "." + t))
           .map(name -> "gguf/gemma-" + name + ".gguf")
           .toList();
+
+  private static final Map<String, JsonNode> GOLDENS = new ConcurrentHashMap<>();
 
   private Goldens() {}
 
@@ -61,7 +65,12 @@ final class Goldens {
     }
   }
 
+  /** Read once, and never changed. */
   static JsonNode of(String model) {
+    return GOLDENS.computeIfAbsent(model, Goldens::read);
+  }
+
+  private static JsonNode read(String model) {
     String name =
         model.endsWith(".gguf") ? model.replace(".gguf", ".goldens.json") : model + "/goldens.json";
     try {

@@ -25,7 +25,6 @@ import picocli.CommandLine.Option;
     description = "Measure speed against the memory bandwidth of this machine; medians.")
 final class BenchCommand extends Command {
   private static final int DECODE_CONTEXT = 128;
-  private static final long WARM_UP_NANOS = 2_000_000_000; // one run of a small model is too short
 
   @Mixin ModelOptions model = new ModelOptions();
 
@@ -37,6 +36,12 @@ final class BenchCommand extends Command {
 
   @Option(names = "-r", paramLabel = "N", description = "Repetitions (3).")
   int repetitions = 3;
+
+  @Option(
+      names = "--warm-up",
+      paramLabel = "SECONDS",
+      description = "Runs before each measurement, in which the JIT compiles; at least one (2).")
+  double warmUp = 2; // one run of a small model is too short
 
   @Option(names = "--json", description = "Print one JSON object.")
   boolean json;
@@ -66,7 +71,7 @@ final class BenchCommand extends Command {
       }
       double decode = median(() -> decode(gemma, adapter));
       long peakRss = peakRss(); // before the bandwidth's buffer adds to it
-      double bandwidth = ReadBandwidth.measure(gemma.threads());
+      double bandwidth = ReadBandwidth.measure(gemma.threads(), 3 * repetitions);
       Map<String, Object> report = new LinkedHashMap<>();
       report.put("model", model.name());
       report.put("weights", gemma.weights());
@@ -99,7 +104,7 @@ final class BenchCommand extends Command {
     long start = System.nanoTime();
     do {
       run.getAsDouble();
-    } while (System.nanoTime() - start < WARM_UP_NANOS);
+    } while (System.nanoTime() - start < warmUp * 1e9);
     double[] values = new double[repetitions];
     for (int i = 0; i < repetitions; i++) {
       values[i] = run.getAsDouble();

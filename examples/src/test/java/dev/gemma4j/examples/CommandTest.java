@@ -444,7 +444,8 @@ class CommandTest {
   @Test
   void benchMeasures() throws IOException {
     JsonNode report =
-        run("", "bench", "--json", "--model", model(), "-p", "8,16", "-n", "4", "-r", "1").json();
+        run("", "bench", "--json", "--model", model(), "-p=8,16", "-n=4", "-r=1", "--warm-up=0")
+            .json();
     assertThat(report.get("prefill").size()).isEqualTo(2);
     assertThat(report.get("prefill").get(1).get("tokens").intValue()).isEqualTo(16);
     assertThat(report.get("decode").get("tokensPerSecond").doubleValue()).isPositive();
@@ -809,6 +810,14 @@ class CommandTest {
       @Override
       public int read() {
         return bytes[position++ % bytes.length] & 0xff;
+      }
+
+      @Override
+      public int read(byte[] into, int from, int length) {
+        for (int i = 0; i < length; i++) {
+          into[from + i] = (byte) read();
+        }
+        return length;
       }
     };
   }

@@ -32,7 +32,7 @@ final class MachineLimit implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    System.out.printf(Locale.ROOT, "read=%.2f GB/s%n", ReadBandwidth.measure(threads));
+    System.out.printf(Locale.ROOT, "read=%.2f GB/s%n", ReadBandwidth.measure(threads, 9));
     System.out.printf(Locale.ROOT, "fma=%.2f GFLOP/s%n", fmaPeak(threads));
     return 0;
   }

@@ -55,6 +55,7 @@ final class Soak implements Callable<Integer> {
   private static final int TOKENS = 24;
   // Two tokens so close that rounding decides which is first.
   private static final float TIE = 1e-3f;
+  private static final int LEAST = 3; // of each action, however slow the machine
   private static final int STEP = 16;
   private static final int BATCH = 16;
   private static final long JOIN_MILLIS = 20_000;
@@ -183,7 +184,13 @@ final class Soak implements Callable<Integer> {
       List<Text> texts = alone(gemma);
       long loaded = offHeap();
       long end = System.nanoTime() + half;
-      join(start(gemma, texts, roundSeed, () -> System.nanoTime() < end, false));
+      Map<Action, Long> before = new EnumMap<>(Action.class);
+      counts.forEach((action, count) -> before.put(action, count.sum()));
+      Condition goOn =
+          () ->
+              System.nanoTime() < end
+                  || actions.stream().anyMatch(a -> counts.get(a).sum() - before.get(a) < LEAST);
+      join(start(gemma, texts, roundSeed, goOn, false));
       expectOffHeap("at rest", loaded + scratch(gemma));
       int left = kvMemory == 0 ? 0 : freePositions(gemma);
       if (left != free) {

@@ -18,7 +18,7 @@ class SoakTest {
     int status =
         new CommandLine(new Soak())
             .setOut(new PrintWriter(out))
-            .execute("--seconds", "4", "--rounds", "2", "--kv-memory", "" + kvMemory, DEMO);
+            .execute("--seconds", "2", "--rounds", "2", "--kv-memory", "" + kvMemory, DEMO);
     assertThat(status).as(out.toString()).isZero();
     assertThat(out.toString()).contains(" 0 faults").doesNotContain("FORK=0");
     String none = " 0 sessions refused";

@@ -16,26 +16,25 @@ import jdk.incubator.vector.VectorSpecies;
  */
 public final class ReadBandwidth {
   private static final long BYTES = 1L << 30; // beyond any last-level cache
-  private static final int PASSES = 9;
   private static final int CHUNK = 1 << 20;
 
   private ReadBandwidth() {}
 
-  /** The median of some passes over a gigabyte, each thread reading its own part; in GB/s. */
-  public static double measure(int threads) {
-    double[] rates = new double[PASSES];
+  /** The median of passes over a gigabyte, each thread reading its own part; in GB/s. */
+  public static double measure(int threads, int passes) {
+    double[] rates = new double[passes];
     try (Arena arena = Arena.ofShared();
         WorkerPool pool = WorkerPool.start(threads, "bandwidth")) {
       MemorySegment buffer = HugePages.allocate(arena, BYTES).fill((byte) 1);
       read(pool, buffer); // the JIT's turn
-      for (int pass = 0; pass < PASSES; pass++) {
+      for (int pass = 0; pass < passes; pass++) {
         long start = System.nanoTime();
         read(pool, buffer);
         rates[pass] = (double) BYTES / (System.nanoTime() - start);
       }
     }
     Arrays.sort(rates);
-    return rates[PASSES / 2];
+    return rates[passes / 2];
   }
 
   /**

@@ -31,10 +31,23 @@ class KernelsTest {
         : Stream.of(KernelProvider.scalar());
   }
 
+  /** Normally distributed, of a prime number, as drawing each that is needed takes too long. */
+  private static final float[] GAUSSIANS = new float[99_991];
+
+  static {
+    Random random = new Random(2);
+    for (int i = 0; i < GAUSSIANS.length; i++) {
+      GAUSSIANS[i] = (float) random.nextGaussian();
+    }
+  }
+
   private float[] floats(int n) {
     float[] x = new float[n];
-    for (int i = 0; i < n; i++) {
-      x[i] = (float) random.nextGaussian();
+    int from = random.nextInt(GAUSSIANS.length);
+    for (int at = 0; at < n; from = 0) {
+      int part = Math.min(n - at, GAUSSIANS.length - from);
+      System.arraycopy(GAUSSIANS, from, x, at, part);
+      at += part;
     }
     return x;
   }
@@ -93,6 +106,12 @@ class KernelsTest {
     return shapes;
   }
 
+  /** Without the most for some long rows, whose ends other numbers of rows meet with it. */
+  private static int[] batches(int rows, int cols, int... all) {
+    boolean meets = cols <= 256 || rows != 3 && rows != 37;
+    return meets ? all : Arrays.copyOf(all, all.length - 1);
+  }
+
   private static final List<TensorType> TYPES =
       List.of(
           TensorType.F32,
@@ -115,7 +134,7 @@ class KernelsTest {
           Matrix w = kernels.pack(stored, arena, ONE);
           float[] decoded = new float[rows * cols];
           type.dequantize(stored.data(), 0, decoded, 0, decoded.length);
-          for (int batch : new int[] {1, 2, 3, 4, 5, 7, 12, 67}) {
+          for (int batch : batches(rows, cols, 1, 2, 3, 4, 5, 7, 12, 67)) {
             int xStride = cols + 3;
             float[] x = floats(batch * xStride);
             for (int b = 0; b < batch; b++) {
@@ -128,25 +147,45 @@ class KernelsTest {
             int middle = rows / 2 / Kernels.ROW_GROUP * Kernels.ROW_GROUP;
             kernels.matmul(w, 0, middle, x, xStride, batch, y, stride, new Scratch());
             kernels.matmul(w, middle, rows, x, xStride, batch, y, stride, new Scratch());
-            for (int b = 0; b < batch; b++) {
-              for (int r = 0; r < rows; r++) {
-                double sum = 0;
-                double size = 0;
-                for (int c = 0; c < cols; c++) {
-                  double product = (double) decoded[r * cols + c] * x[b * xStride + c];
-                  sum += product;
-                  size += Math.abs(product);
-                }
-                assertThat((double) y[b * stride + r])
-                    .as("%s %dx%d, batch %d, row %d of %d", type, rows, cols, batch, r, b)
-                    // A packed nibble is read as 1 + q/256: 4 bits of the sum are its offset's.
-                    .isCloseTo(sum, within((type == TensorType.Q4_0 ? 1e-5 : 4e-6) * size + 1e-30));
+            double[] columns = new double[cols * batch];
+            for (int i = 0; i < columns.length; i++) {
+              columns[i] = x[i % batch * xStride + i / batch];
+            }
+            double[] sums = new double[batch];
+            double[] sizes = new double[batch];
+            for (int r = 0; r < rows; r++) {
+              Arrays.fill(sums, 0);
+              Arrays.fill(sizes, 0);
+              for (int c = 0; c < cols; c++) {
+                addProducts(decoded[r * cols + c], columns, c * batch, sums, sizes);
               }
+              for (int b = 0; b < batch; b++) {
+                // A packed nibble is read as 1 + q/256: 4 bits of the sum are its offset's.
+                double tolerance = (type == TensorType.Q4_0 ? 1e-5 : 4e-6) * sizes[b] + 1e-30;
+                float found = y[b * stride + r];
+                if (!(Math.abs(found - sums[b]) <= tolerance)) { // for millions, AssertJ is slow
+                  assertThat((double) found)
+                      .as("%s %dx%d, batch %d, row %d of %d", type, rows, cols, batch, r, b)
+                      .isCloseTo(sums[b], within(tolerance));
+                }
+              }
+            }
+            for (int b = 0; b < batch; b++) {
               assertThat(y[b * stride + rows]).as("beyond the rows").isEqualTo(77);
             }
           }
         }
       }
+    }
+  }
+
+  /** Of one weight with a row of values, a loop that the JIT makes vectors of. */
+  private static void addProducts(
+      double weight, double[] values, int from, double[] sums, double[] sizes) {
+    for (int b = 0; b < sums.length; b++) {
+      double product = weight * values[from + b];
+      sums[b] += product;
+      sizes[b] += Math.abs(product);
     }
   }
 
@@ -402,9 +441,13 @@ class KernelsTest {
           for (int p = 0; p < length; p++) {
             expected += weights[p] / sum * values[p][d];
           }
-          assertThat((double) out[4 + h * headDim + d])
-              .as("%s, dim %d, heads %d, length %d, %s", type, headDim, heads, length, size)
-              .isCloseTo(expected, within(size == 1 ? 2e-5 : 2e-2));
+          double tolerance = size == 1 ? 2e-5 : 2e-2;
+          float found = out[4 + h * headDim + d];
+          if (!(Math.abs(found - expected) <= tolerance)) {
+            assertThat((double) found)
+                .as("%s, dim %d, heads %d, length %d, %s", type, headDim, heads, length, size)
+                .isCloseTo(expected, within(tolerance));
+          }
         }
       }
     }
@@ -503,7 +546,7 @@ class KernelsTest {
         int cols = shape[1];
         try (Arena arena = Arena.ofConfined()) {
           Matrix w = matrix(type, rows, cols, arena);
-          for (int batch : new int[] {1, 2, 4, 5, 16, 17, 67}) {
+          for (int batch : batches(rows, cols, 1, 2, 4, 5, 16, 17, 67)) {
             float[] x = floats(batch * cols);
             float[] expected = new float[batch * rows];
             float[] y = new float[batch * rows];

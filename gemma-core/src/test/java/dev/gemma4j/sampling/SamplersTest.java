@@ -70,7 +70,7 @@ class SamplersTest {
   @Test
   void drawsFollowTheDefinitions() {
     Random random = new Random(2);
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 3; round++) {
       float[] logits = new float[20];
       for (int i = 0; i < logits.length; i++) {
         logits[i] = (float) random.nextGaussian() * 2;

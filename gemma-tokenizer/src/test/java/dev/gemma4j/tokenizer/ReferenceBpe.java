@@ -14,16 +14,19 @@ import java.util.PriorityQueue;
  */
 final class ReferenceBpe {
   private final Tokenizer tokenizer;
-  private final List<String> userDefined = new ArrayList<>();
+  private final Map<Character, List<String>> userDefined = new HashMap<>(); // by their first
 
   ReferenceBpe(Tokenizer tokenizer) {
     this.tokenizer = tokenizer;
     for (int id = 0; id < tokenizer.vocabSize(); id++) {
       if (tokenizer.type(id) == PieceType.USER_DEFINED) {
-        userDefined.add(tokenizer.piece(id));
+        String piece = tokenizer.piece(id);
+        userDefined.computeIfAbsent(piece.charAt(0), c -> new ArrayList<>()).add(piece);
       }
     }
-    userDefined.sort(Comparator.comparing(String::length).reversed());
+    for (List<String> pieces : userDefined.values()) {
+      pieces.sort(Comparator.comparing(String::length).reversed());
+    }
   }
 
   private record Pair(int left, int right, int id, float score, int length) {}
@@ -46,7 +49,10 @@ final class ReferenceBpe {
       for (int at = 0; at < text.length(); at += symbols.getLast().length()) {
         int start = at;
         String literal =
-            userDefined.stream().filter(p -> text.startsWith(p, start)).findFirst().orElse("");
+            userDefined.getOrDefault(text.charAt(at), List.of()).stream()
+                .filter(p -> text.startsWith(p, start))
+                .findFirst()
+                .orElse("");
         frozen.add(!literal.isEmpty());
         symbols.add(literal.isEmpty() ? Character.toString(text.codePointAt(at)) : literal);
         previous.add(symbols.size() - 2);

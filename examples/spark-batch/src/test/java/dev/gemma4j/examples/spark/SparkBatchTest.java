@@ -77,7 +77,8 @@ class SparkBatchTest {
         "spark.master", master,
         "spark.executor.extraClassPath", System.getProperty("java.class.path"),
         "spark.executor.cores", "1",
-        "spark.executor.extraJavaOptions", "-XX:+UseSerialGC", // and no code generation: for speed
+        // For speed, as no code generation: it lives for seconds.
+        "spark.executor.extraJavaOptions", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         "spark.sql.codegen.wholeStage", "false",
         "spark.sql.codegen.factoryMode", "NO_CODEGEN",
         "spark.log.level", "ERROR",
@@ -174,7 +175,6 @@ class SparkBatchTest {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.addAll(ManagementFactory.getRuntimeMXBean().getInputArguments());
-    command.add("-XX:TieredStopAtLevel=1"); // it lives for seconds
     configuration(master).forEach((name, value) -> command.add("-D" + name + "=" + value));
     command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
     command.addAll(List.of(arguments));
@@ -184,7 +184,7 @@ class SparkBatchTest {
         .start();
   }
 
-  /** Begins the job in another driver and kills that as soon as a part is there. */
+  /** Begins the job in another driver and kills that as soon as a part, of many, is there. */
   private static void half() throws Exception {
     Path log = directory.resolve("killed.log");
     Process driver =
@@ -192,7 +192,7 @@ class SparkBatchTest {
             "local-cluster[1,1,1024]",
             log,
             Main.class,
-            arguments(input, output, "--rows-per-part", "4"));
+            arguments(input, output, "--rows-per-part", "1"));
     while (parts(output).isEmpty()) {
       assertThat(driver.isAlive()).as(Files.readString(log)).isTrue();
       Thread.sleep(5);
@@ -202,7 +202,7 @@ class SparkBatchTest {
     driver.waitFor();
     assertThat(executors).hasSize(1);
     for (ProcessHandle executor : executors) { // they end by themselves: no driver, no work
-      executor.onExit().get(60, TimeUnit.SECONDS);
+      executor.onExit().get(10, TimeUnit.MINUTES);
     }
   }
 
@@ -307,7 +307,7 @@ class SparkBatchTest {
     arguments[arguments.length - 1] = "--kv-memory=0";
     arguments[arguments.length - 2] = "--top-k=0"; // settings without results bind nobody
     Process enough = driver("local[1]", log, Caller.class, arguments);
-    assertThat(enough.waitFor(60, TimeUnit.SECONDS)).as("Spark keeps the JVM").isTrue();
+    assertThat(enough.waitFor(10, TimeUnit.MINUTES)).as("Spark keeps the JVM").isTrue();
     assertThat(log)
         .content()
         .contains("0 rows were there, 2 were added, 0 in all have an error", "main has returned");
