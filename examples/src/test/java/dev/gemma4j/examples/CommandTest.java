@@ -966,7 +966,7 @@ class CommandTest {
   void badConstraintsAreWrongUsage() {
     for (String[] wrong :
         new String[][] {
-          {"--regex", "(?=a)", "not supported"},
+          {"--regex", "(?<=a)", "not supported"},
           {"--json-schema", "nowhere.json", "cannot read nowhere.json"},
           {"--typical", "0", "typical must be in (0, 1]"}
         }) {
