@@ -70,13 +70,13 @@ public final class Constraints {
    *   <li>{@code minLength}, {@code maxLength} in code points; {@code pattern}, which is matched
    *       anywhere in the string and understood as {@link #regex} does; {@code format}: date, time,
    *       date-time, duration, uuid, ipv4, ipv6, hostname, email, uri, uri-reference, Pydantic's
-   *       uuid1 to uuid8 and ipvanyaddress, and password, path and binary, which are any string.
-   *       Beside a pattern a name that JSON Schema does not define, such as Zod's starts_with, does
-   *       nothing. Several of these hold together, those in an {@code allOf} too, if they are not
-   *       too large together, as a large {@code maxLength} is beside a pattern. A pattern is one of
-   *       ECMAScript, with its flag u, so {@code \S} leaves out Unicode's spaces too, while {@code
-   *       \D} and {@code \W} are all but the ASCII digits and word characters, where a validator in
-   *       Python or Rust may know more;
+   *       uuid1, uuid3 to uuid8 and ipvanyaddress, and password, path and binary, which are any
+   *       string. Beside a pattern a name that JSON Schema does not define, such as Zod's
+   *       starts_with, does nothing. Several of these hold together, those in an {@code allOf} too,
+   *       if they are not too large together, as a large {@code maxLength} is beside a pattern. A
+   *       pattern is one of ECMAScript, with its flag u, so {@code \S} leaves out Unicode's spaces
+   *       too, while {@code \D} and {@code \W} are all but the ASCII digits and word characters,
+   *       where a validator in Python or Rust may know more;
    *   <li>{@code minimum}, {@code maximum}, {@code exclusiveMinimum}, {@code exclusiveMaximum} of
    *       up to 100 digits; a number that has one is written without exponent. Next to an exclusive
    *       one, numbers that a {@code double} cannot tell from it are left out;
