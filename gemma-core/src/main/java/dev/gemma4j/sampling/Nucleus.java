@@ -128,8 +128,7 @@ final class Nucleus {
   /** Those of n tokens, in a loop that the JIT vectorises. */
   private void buckets(int at, int n) {
     for (int i = 0; i < n; i++) {
-      double distance = Math.abs(x[at + i] - center);
-      near[i] = (int) Math.min(distance * scale * BUCKETS_PER_NAT, BUCKETS - 1);
+      near[i] = bucket(at + i);
     }
   }
 

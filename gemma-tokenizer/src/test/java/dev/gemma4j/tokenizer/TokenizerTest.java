@@ -320,26 +320,31 @@ class TokenizerTest {
 
   /** Of a, aa, b, and the user-defined aaa. */
   private static Tokenizer unigram(float... scores) throws IOException {
+    PieceType[] types = {
+      PieceType.UNKNOWN,
+      PieceType.NORMAL,
+      PieceType.NORMAL,
+      PieceType.NORMAL,
+      PieceType.USER_DEFINED
+    };
+    return of(
+        List.of("<unk>", "a", "aa", "b", "aaa"),
+        new float[] {0, scores[0], scores[1], scores[2], 0},
+        types,
+        Vocabulary.Algorithm.UNIGRAM,
+        new byte[0]);
+  }
+
+  private static Tokenizer of(
+      List<String> pieces,
+      float[] scores,
+      PieceType[] types,
+      Vocabulary.Algorithm algorithm,
+      byte[] charsMap)
+      throws IOException {
     return Tokenizer.of(
         new Vocabulary(
-            List.of("<unk>", "a", "aa", "b", "aaa"),
-            new float[] {0, scores[0], scores[1], scores[2], 0},
-            new PieceType[] {
-              PieceType.UNKNOWN,
-              PieceType.NORMAL,
-              PieceType.NORMAL,
-              PieceType.NORMAL,
-              PieceType.USER_DEFINED
-            },
-            Vocabulary.Algorithm.UNIGRAM,
-            -1,
-            -1,
-            -1,
-            false,
-            false,
-            true,
-            false,
-            new byte[0]),
+            pieces, scores, types, algorithm, -1, -1, -1, false, false, true, false, charsMap),
         "test");
   }
 
@@ -364,21 +369,7 @@ class TokenizerTest {
 
   private static Tokenizer ofOne(String piece, byte[] charsMap) throws IOException {
     PieceType[] types = {PieceType.UNKNOWN, PieceType.USER_DEFINED};
-    return Tokenizer.of(
-        new Vocabulary(
-            List.of("<unk>", piece),
-            new float[2],
-            types,
-            Vocabulary.Algorithm.BPE,
-            -1,
-            -1,
-            -1,
-            false,
-            false,
-            true,
-            false,
-            charsMap),
-        "test");
+    return of(List.of("<unk>", piece), new float[2], types, Vocabulary.Algorithm.BPE, charsMap);
   }
 
   @Test
