@@ -3,6 +3,7 @@ package dev.gemma4j.kernel;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.FEW_REGISTERS;
 import static dev.gemma4j.kernel.VectorKernels.I;
+import static dev.gemma4j.kernel.VectorKernels.SELECTS;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 
 import dev.gemma4j.loader.TensorType;
@@ -55,7 +56,7 @@ final class SmallBatch {
       case BF16 -> batch <= 16 && w.cols() % (2 * LANES) == 0;
       case F16 -> batch <= 8 && w.cols() % (2 * LANES) == 0;
       case F32 -> batch <= (FEW_REGISTERS ? 8 : 16) && w.cols() % (2 * LANES) == 0;
-      case Q8_0 -> batch <= (FEW_REGISTERS ? 8 : 16) && VectorDot.BYTES_WIDEN && 2 * LANES <= 32;
+      case Q8_0 -> batch <= 16 && 2 * LANES <= 32;
       default -> false;
     };
   }
@@ -83,7 +84,9 @@ final class SmallBatch {
     arrange(x, xStride, cols, batch, pairs(w.type()), input);
     int quarter = (to - from) / ROWS;
     int turns = VectorDot.turns(from, to, ROWS);
-    int block = bytes <= NEAR && w.type() != TensorType.F16 ? TURNS : 1;
+    boolean decodes =
+        w.type() == TensorType.F16 || w.type() == TensorType.Q8_0 && !VectorDot.BYTES_WIDEN;
+    int block = bytes <= NEAR && !decodes ? TURNS : 1;
     for (int first = 0; first < turns; first += block) {
       for (int b = 0; b < batch; b += ROWS) {
         long at = b / ROWS * bytes;
@@ -93,7 +96,10 @@ final class SmallBatch {
           int d = turn < quarter ? quarter : 0;
           long row = r * w.rowBytes();
           long next = d * w.rowBytes();
-          switch (w.type()) {
+          if (decodes && b == 0) {
+            decode(w, row, next, input, tiles * bytes);
+          }
+          switch (decodes ? TensorType.F32 : w.type()) {
             case BF16 -> {
               if (two) {
                 bf16Two(w.data(), row, next, input, at, cols, sums);
@@ -111,14 +117,13 @@ final class SmallBatch {
                 q8(w.data(), row, next, input, at, cols, sums);
               }
             }
-            case F16 -> {
-              long decoded = tiles * bytes;
-              if (b == 0) {
-                f16(w.data(), row, next, cols, input, decoded);
+            default -> {
+              if (decodes) {
+                f32(input, tiles * bytes, bytes / ROWS, input, at, cols, sums);
+              } else {
+                f32(w.data(), row, next, input, at, cols, sums);
               }
-              f32(input, decoded, bytes / ROWS, input, at, cols, sums);
             }
-            default -> f32(w.data(), row, next, input, at, cols, sums);
           }
           fold(sums, ROWS * ROWS);
           store(sums, Math.min(ROWS, batch - b), y, b * yStride + r, yStride, d);
@@ -154,8 +159,8 @@ final class SmallBatch {
           first = FloatVector.fromArray(F, x, b * xStride + k);
           second = FloatVector.fromArray(F, x, b * xStride + k + LANES);
         }
-        FloatVector even = pairs ? VectorDot.EVEN.selectFrom(first, second) : first;
-        FloatVector odd = pairs ? VectorDot.ODD.selectFrom(first, second) : second;
+        FloatVector even = pairs ? first.rearrange(VectorDot.EVEN, second) : first;
+        FloatVector odd = pairs ? first.rearrange(VectorDot.ODD, second) : second;
         even.intoMemorySegment(input, at, LE);
         odd.intoMemorySegment(input, at + ROWS * VECTOR, LE);
       }
@@ -168,6 +173,12 @@ final class SmallBatch {
    * both, which is folded with the next one in turn. The sums lie at the front, in order.
    */
   static void fold(float[] v, int n) {
+    if (!SELECTS) {
+      for (int i = 0; i < n; i++) {
+        v[i] = VectorKernels.sum(v, i * LANES);
+      }
+      return;
+    }
     for (int half = LANES / 2, left = n / 2; half > 0; half /= 2, left /= 2) {
       FloatVector lower = FloatVector.fromArray(F, FOLDS, half * 2 * LANES);
       FloatVector upper = FloatVector.fromArray(F, FOLDS, half * 2 * LANES + LANES);
@@ -179,17 +190,41 @@ final class SmallBatch {
     }
   }
 
-  /** Four rows as floats, the even ones of 2 * LANES columns before the odd ones. */
-  private static void f16(
-      MemorySegment w, long at, long next, int cols, MemorySegment out, long to) {
+  /** Four rows as floats. */
+  private static void decode(Matrix w, long at, long next, MemorySegment out, long to) {
+    for (int j = 0; j < ROWS; j++, at += next, to += (long) w.cols() * Float.BYTES) {
+      if (w.type() == TensorType.F16) {
+        f16(w.data(), at, w.cols(), out, to);
+      } else {
+        q8(w.data(), at, w.cols(), out, to);
+      }
+    }
+  }
+
+  /** A row of halves, the even ones of 2 * LANES columns before the odd ones. */
+  private static void f16(MemorySegment w, long at, int cols, MemorySegment out, long to) {
     w = NativeMemory.known(w);
     out = NativeMemory.known(out);
     VectorDot.faultsThrow(w, at);
-    for (int j = 0; j < ROWS; j++, at += next, to += (long) cols * Float.BYTES) {
-      for (int i = 0; i < cols; i += 2 * LANES) {
-        IntVector pairs = IntVector.fromMemorySegment(I, w, at + 2L * i, LE);
-        VectorDot.half(pairs.lanewise(LSHL, 16)).intoMemorySegment(out, to + 4L * i, LE);
-        VectorDot.half(pairs).intoMemorySegment(out, to + 4L * i + VECTOR, LE);
+    for (int i = 0; i < cols; i += 2 * LANES) {
+      IntVector pairs = IntVector.fromMemorySegment(I, w, at + 2L * i, LE);
+      VectorDot.half(pairs.lanewise(LSHL, 16)).intoMemorySegment(out, to + 4L * i, LE);
+      VectorDot.half(pairs).intoMemorySegment(out, to + 4L * i + VECTOR, LE);
+    }
+  }
+
+  private static void q8(MemorySegment w, long at, int cols, MemorySegment out, long to) {
+    w = NativeMemory.known(w);
+    out = NativeMemory.known(out);
+    for (int i = 0; i < cols; i += 32, at += 34) {
+      FloatVector scale = VectorDot.scale(w, at);
+      for (int j = 0; j < 32; j += VectorDot.B.length()) {
+        ByteVector bytes = ByteVector.fromMemorySegment(VectorDot.B, w, at + 2 + j, LE);
+        for (int part = 0; part < VectorDot.B.length() / LANES; part++) {
+          ((FloatVector) bytes.convertShape(VectorOperators.B2F, F, part))
+              .mul(scale)
+              .intoMemorySegment(out, to + 4L * (i + j + part * LANES), LE);
+        }
       }
     }
   }

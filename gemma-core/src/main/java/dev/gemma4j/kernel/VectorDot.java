@@ -18,6 +18,7 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
@@ -51,10 +52,14 @@ final class VectorDot {
   static final int HALF_BITS = 0x8fffe000;
   static final float HALF_REBIAS = 0x1p112f;
 
-  /** Which lanes of two vectors are the even ones, and which the odd. */
-  static final FloatVector EVEN = FloatVector.zero(F).addIndex(2);
+  /**
+   * The even lanes of two vectors, and the odd ones; those of the second are marked by wrapping.
+   */
+  static final VectorShuffle<Float> EVEN =
+      VectorShuffle.fromOp(F, i -> 2 * i < LANES ? 2 * i : 2 * i - 2 * LANES);
 
-  static final FloatVector ODD = EVEN.add(1);
+  static final VectorShuffle<Float> ODD =
+      VectorShuffle.fromOp(F, i -> 2 * i < LANES ? 2 * i + 1 : 2 * i + 1 - 2 * LANES);
 
   /** Every half as a float. */
   private static final float[] HALVES = new float[1 << 16];
@@ -169,8 +174,8 @@ final class VectorDot {
     for (int i = 0; i + 2 * LANES <= cols; i += 2 * LANES) {
       FloatVector first = FloatVector.fromArray(F, x, i);
       FloatVector second = FloatVector.fromArray(F, x, i + LANES);
-      EVEN.selectFrom(first, second).intoArray(split, i);
-      ODD.selectFrom(first, second).intoArray(split, i + LANES);
+      first.rearrange(EVEN, second).intoArray(split, i);
+      first.rearrange(ODD, second).intoArray(split, i + LANES);
     }
     return split;
   }

@@ -39,12 +39,19 @@ final class VectorKernels implements Kernels {
   static final ValueLayout.OfShort SHORT =
       ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+  private static final boolean X86 = System.getProperty("os.arch").matches("amd64|x86_64");
+
   /**
    * Whether there are 16 registers for vectors, as on x86 without AVX-512, instead of 32: sums that
    * find no place there make a kernel half as fast.
    */
-  static final boolean FEW_REGISTERS =
-      F.length() < 16 && System.getProperty("os.arch").matches("amd64|x86_64");
+  static final boolean FEW_REGISTERS = F.length() < 16 && X86;
+
+  /**
+   * Whether lanes of two vectors are chosen by one instruction, as in AVX-512: elsewhere {@link
+   * FloatVector#selectFrom} is several, and on ARM it is Java code that makes objects.
+   */
+  static final boolean SELECTS = F.length() == 16 && X86;
 
   private static final int LANES = F.length();
 

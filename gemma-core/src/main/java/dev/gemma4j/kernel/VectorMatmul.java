@@ -3,6 +3,7 @@ package dev.gemma4j.kernel;
 import static dev.gemma4j.kernel.VectorKernels.F;
 import static dev.gemma4j.kernel.VectorKernels.I;
 import static dev.gemma4j.kernel.VectorKernels.S;
+import static dev.gemma4j.kernel.VectorKernels.SELECTS;
 
 import dev.gemma4j.loader.TensorType;
 import java.lang.foreign.MemorySegment;
@@ -13,7 +14,9 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShuffle;
 
 /**
  * Matrix times many vectors. Bound by arithmetic: panels of weights are decoded to f32 and turned,
@@ -25,6 +28,7 @@ import jdk.incubator.vector.VectorOperators;
 final class VectorMatmul {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final int LANES = F.length();
+  private static final int BYTES = VectorDot.B.length();
 
   /** Columns of one panel. */
   private static final int COLUMNS = 256;
@@ -40,14 +44,11 @@ final class VectorMatmul {
 
   private static final long STEP = (long) Panel.WIDTH * Float.BYTES;
 
-  /** Where a vector of one column begins in COLUMNS-wide rows. */
-  private static final int[] DOWN = new int[LANES];
+  /** Swaps runs of so many lanes; and the lanes that are the second of such two. */
+  private static final VectorShuffle<Float> SWAP_4 = swap(4), SWAP_2 = swap(2), SWAP_1 = swap(1);
 
-  static {
-    for (int i = 0; i < LANES; i++) {
-      DOWN[i] = i * COLUMNS;
-    }
-  }
+  private static final VectorMask<Float> SECOND_4 = second(4), SECOND_2 = second(2);
+  private static final VectorMask<Float> SECOND_1 = second(1);
 
   /** Which lanes of two vectors interleave to the first vector, and to the second. */
   private static final float[] INTERLEAVE = new float[2 * LANES];
@@ -172,15 +173,70 @@ final class VectorMatmul {
   /** LANES rows become the panel's columns from byte {@code at} on. */
   private static void turn(float[] decoded, int n, MemorySegment panel, long at) {
     panel = NativeMemory.known(panel);
-    int done = 0;
-    if (LANES == 16) {
-      done = n / LANES * LANES;
+    int done = n / LANES * LANES;
+    if (SELECTS) {
       turn16(decoded, done, panel, at);
+    } else {
+      turn8(decoded, done);
+      turn4(decoded, done, panel, at);
     }
-    at += done * STEP;
-    for (int i = done; i < n; i++, at += STEP) {
-      FloatVector.fromArray(F, decoded, i, DOWN, 0).intoMemorySegment(panel, at, LE);
+    for (int i = done; i < n; i++) {
+      for (int r = 0; r < LANES; r++) {
+        panel.set(ValueLayout.JAVA_FLOAT, at + i * STEP + 4L * r, decoded[r * COLUMNS + i]);
+      }
     }
+  }
+
+  /**
+   * The quarters of squares of 8 rows and columns change places, in which {@link #turn4} turns what
+   * is there. Gathering takes long on many processors, and on some ARM makes objects.
+   */
+  private static void turn8(float[] rows, int n) {
+    for (int r = 0; r + 4 < LANES; r++) {
+      int a = r * COLUMNS;
+      int b = a + 4 * COLUMNS;
+      for (int k = 0; k < n; k += LANES) {
+        FloatVector v = FloatVector.fromArray(F, rows, a + k);
+        FloatVector w = FloatVector.fromArray(F, rows, b + k);
+        v.blend(w.rearrange(SWAP_4), SECOND_4).intoArray(rows, a + k);
+        v.rearrange(SWAP_4).blend(w, SECOND_4).intoArray(rows, b + k);
+      }
+    }
+  }
+
+  /** Turns squares of four: first their quarters change places, then the quarters' elements. */
+  private static void turn4(float[] rows, int n, MemorySegment panel, long at) {
+    panel = NativeMemory.known(panel);
+    for (int r = 0; r < LANES; r += 4) {
+      for (int k = 0; k < n; k += LANES) {
+        int from = r * COLUMNS + k;
+        FloatVector r0 = FloatVector.fromArray(F, rows, from);
+        FloatVector r1 = FloatVector.fromArray(F, rows, from + COLUMNS);
+        FloatVector r2 = FloatVector.fromArray(F, rows, from + 2 * COLUMNS);
+        FloatVector r3 = FloatVector.fromArray(F, rows, from + 3 * COLUMNS);
+        FloatVector s0 = r0.blend(r2.rearrange(SWAP_2), SECOND_2);
+        FloatVector s1 = r1.blend(r3.rearrange(SWAP_2), SECOND_2);
+        FloatVector s2 = r0.rearrange(SWAP_2).blend(r2, SECOND_2);
+        FloatVector s3 = r1.rearrange(SWAP_2).blend(r3, SECOND_2);
+        long to = at + (k + r) * STEP;
+        s0.blend(s1.rearrange(SWAP_1), SECOND_1).intoMemorySegment(panel, to, LE);
+        s0.rearrange(SWAP_1).blend(s1, SECOND_1).intoMemorySegment(panel, to + STEP, LE);
+        s2.blend(s3.rearrange(SWAP_1), SECOND_1).intoMemorySegment(panel, to + 2 * STEP, LE);
+        s2.rearrange(SWAP_1).blend(s3, SECOND_1).intoMemorySegment(panel, to + 3 * STEP, LE);
+      }
+    }
+  }
+
+  private static VectorShuffle<Float> swap(int d) {
+    return VectorShuffle.fromOp(F, i -> (i ^ d) % LANES);
+  }
+
+  private static VectorMask<Float> second(int d) {
+    boolean[] lanes = new boolean[LANES];
+    for (int i = 0; i < LANES; i++) {
+      lanes[i] = (i & d) != 0;
+    }
+    return VectorMask.fromArray(F, lanes, 0);
   }
 
   /**
@@ -319,12 +375,16 @@ final class VectorMatmul {
       for (; i < n; i++) {
         out[at + i] = VectorDot.weight(w, row, k + i);
       }
-    } else if (w.type() == TensorType.Q8_0 && VectorDot.BYTES_WIDEN) {
+    } else if (w.type() == TensorType.Q8_0) {
       for (int i = 0; i < n; i += 32, start += 34) {
         FloatVector scale = VectorDot.scale(data, start);
-        for (int j = 0; j < 32; j += LANES) {
+        for (int j = 0; j < 32; j += BYTES) {
           ByteVector bytes = ByteVector.fromMemorySegment(VectorDot.B, data, start + 2 + j, LE);
-          VectorDot.floats(bytes).mul(scale).intoArray(out, at + i + j);
+          for (int part = 0; part < BYTES / LANES; part++) {
+            ((FloatVector) bytes.convertShape(VectorOperators.B2F, F, part))
+                .mul(scale)
+                .intoArray(out, at + i + j + part * LANES);
+          }
         }
       }
     } else {
