@@ -205,7 +205,8 @@ class ConstrainedTextTest {
     }
     Vocabulary.Normalization rules =
         new Vocabulary.Normalization(true, removeExtra, true, new byte[0]);
-    return Tokenizer.of(new Vocabulary(all, Vocabulary.Algorithm.BPE, rules, -1, EOS, 0), "test");
+    return Tokenizer.of(
+        new Vocabulary(all, Vocabulary.Algorithm.BPE, rules, -1, EOS, 0, true), "test");
   }
 
   @Test

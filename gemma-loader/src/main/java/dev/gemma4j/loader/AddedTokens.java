@@ -148,7 +148,8 @@ final class AddedTokens {
             old.normalization(),
             old.bosId(),
             old.eosId(),
-            old.padId()),
+            old.padId(),
+            old.addBos()),
         file);
   }
 

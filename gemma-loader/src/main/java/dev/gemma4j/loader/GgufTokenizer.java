@@ -124,7 +124,14 @@ final class GgufTokenizer {
             metadata.flag(PREFIX + "remove_extra_whitespaces", false),
             true,
             new byte[0]);
-    return new Vocabulary(pieces, Vocabulary.Algorithm.BPE, normalization, bosId, eosId, padId);
+    return new Vocabulary(
+        pieces,
+        Vocabulary.Algorithm.BPE,
+        normalization,
+        bosId,
+        eosId,
+        padId,
+        metadata.flag(PREFIX + "add_bos_token", true));
   }
 
   private List<String> texts(PieceType[] types) throws MalformedFileException {

@@ -246,7 +246,7 @@ public final class GgufWriter {
     putEnds(m, v, eosIds);
     putId(m, "unknown", unknown);
     putId(m, "padding", v.padId());
-    m.put("tokenizer.ggml.add_bos_token", true);
+    m.put("tokenizer.ggml.add_bos_token", v.addBos());
     m.put("tokenizer.ggml.add_eos_token", false);
     m.put("tokenizer.ggml.add_space_prefix", normalization.addDummyPrefix());
     if (normalization.removeExtraWhitespaces()) {

@@ -285,7 +285,8 @@ final class TokenizerJson {
         Vocabulary.Normalization.GEMMA,
         control("<bos>", types),
         control("<eos>", types),
-        control("<pad>", types));
+        control("<pad>", types),
+        true);
   }
 
   private int control(String piece, PieceType[] types) {

@@ -213,6 +213,7 @@ final class ModelProtoReader {
             addDummyPrefix, removeExtraWhitespaces, escapeWhitespaces, charsMap),
         bosId,
         eosId,
-        padId);
+        padId,
+        true);
   }
 }

@@ -471,6 +471,14 @@ public final class Tokenizer {
     return inRange(vocabulary.bosId());
   }
 
+  /**
+   * Whether texts begin with the beginning-of-text token. It does unless the file says that it was
+   * trained on texts without; {@link #encode} leaves it to the caller.
+   */
+  public boolean addsBos() {
+    return vocabulary.addBos();
+  }
+
   /** The end-of-text token, or -1. */
   public int eosId() {
     return inRange(vocabulary.eosId());

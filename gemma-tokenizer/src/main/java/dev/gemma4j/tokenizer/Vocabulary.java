@@ -9,9 +9,10 @@ import java.util.List;
  * @param pieces by id
  * @param algorithm how text is segmented
  * @param normalization what is done to a text before
- * @param bosId what a text begins with; -1 when there is none, as for the other ids
+ * @param bosId what is in front of a text; -1 when there is none, as for the other ids
  * @param eosId what ends a text
  * @param padId what fills a place without text
+ * @param addBos whether texts begin with the first of them; chats do in any case
  */
 public record Vocabulary(
     List<Piece> pieces,
@@ -19,7 +20,8 @@ public record Vocabulary(
     Normalization normalization,
     int bosId,
     int eosId,
-    int padId) {
+    int padId,
+    boolean addBos) {
   public Vocabulary {
     pieces = List.copyOf(pieces);
   }
@@ -65,8 +67,8 @@ public record Vocabulary(
     public static final Normalization GEMMA = new Normalization(false, false, true, new byte[0]);
   }
 
-  /** The same, whose texts begin with another token. */
-  public Vocabulary withBosId(int id) {
-    return new Vocabulary(pieces, algorithm, normalization, id, eosId, padId);
+  /** The same, whose texts begin with another token, or without. */
+  public Vocabulary withBos(int id, boolean add) {
+    return new Vocabulary(pieces, algorithm, normalization, id, eosId, padId, add);
   }
 }

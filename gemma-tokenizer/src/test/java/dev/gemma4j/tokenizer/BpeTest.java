@@ -25,7 +25,8 @@ class BpeTest {
     }
     pieces.forEach((text, type) -> all.add(new Piece(text, scores[all.size() - 257], type)));
     return Tokenizer.of(
-        new Vocabulary(all, Vocabulary.Algorithm.BPE, Vocabulary.Normalization.GEMMA, -1, -1, -1),
+        new Vocabulary(
+            all, Vocabulary.Algorithm.BPE, Vocabulary.Normalization.GEMMA, -1, -1, -1, true),
         "test");
   }
 

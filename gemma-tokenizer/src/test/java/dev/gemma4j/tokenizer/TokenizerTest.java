@@ -341,7 +341,7 @@ class TokenizerTest {
   private static Tokenizer of(List<Piece> pieces, Vocabulary.Algorithm algorithm, byte[] charsMap)
       throws IOException {
     Vocabulary.Normalization rules = new Vocabulary.Normalization(false, false, true, charsMap);
-    return Tokenizer.of(new Vocabulary(pieces, algorithm, rules, -1, -1, -1), "test");
+    return Tokenizer.of(new Vocabulary(pieces, algorithm, rules, -1, -1, -1, true), "test");
   }
 
   /** A text would be searched for it from each of its places. */
