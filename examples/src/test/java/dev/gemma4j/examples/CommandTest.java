@@ -427,6 +427,17 @@ class CommandTest {
   }
 
   @Test
+  void aMessageThatDoesNotFitIsSaidSoAndTheChatGoesOn() {
+    String model = model();
+    String[] chat = {"chat", "--max-tokens", "4", "--context", "64", "--model", model};
+    Result talk = run("Hi\n" + "word ".repeat(50) + "\nMore\n", chat);
+    assertBad(talk, 1, "gemma: ", "tokens at position", "exceed the context of 64 positions");
+    Result without = run("Hi\nMore\n", chat);
+    assertThat(without.status()).isZero();
+    assertThat(talk.out().lines().count()).isEqualTo(without.out().lines().count()).isPositive();
+  }
+
+  @Test
   void inspectShowsEverything() throws IOException {
     JsonNode report = run("", "inspect", "--json", model()).json();
     assertThat(report.get("config").get("numLayers").intValue()).isEqualTo(3);
@@ -799,6 +810,8 @@ class CommandTest {
     assertThat(answers.get(0).get("text").textValue()).isIn("true", "false");
     assertThat(answers.get(1).get("text").textValue()).isIn("a", "b");
     assertThat(answers.get(2).get("text").textValue()).matches("[0-9]{3}");
+    String none = object("prompt", "x", "choice", List.of()) + "\n";
+    assertBad(run(none, "generate", "--jsonl"), 1, "line 1: choice: found [], expected");
   }
 
   /** Gives the same bytes for ever. */
