@@ -110,12 +110,25 @@ final class ChatCommand extends Command {
         if (status != 0) {
           return status;
         }
-      } catch (ContextLengthException | KvMemoryException e) { // a shorter one may fit
+      } catch (ContextLengthException | KvMemoryException e) {
+        if (isFull(chat)) {
+          throw e;
+        }
         io.flush();
-        io.err().println("gemma: " + Main.message(e));
+        io.err().println("gemma: " + Main.message(e) + "; a shorter message may fit");
         io.err().flush();
         result = Main.BAD_INPUT;
       }
+    }
+  }
+
+  /** Whether no message fits any more. */
+  private static boolean isFull(Chat chat) {
+    try {
+      chat.stream("").close(); // unread, so that the message is taken back
+      return false;
+    } catch (ContextLengthException e) {
+      return true;
     }
   }
 
