@@ -614,7 +614,7 @@ public final class Gemma implements AutoCloseable {
     return kvWait;
   }
 
-  /** Lets texts that wait for memory look whether they were cancelled. */
+  /** Ends the waits for memory of texts that were cancelled. */
   void wakeUp() {
     kvPool.wakeUp();
   }
