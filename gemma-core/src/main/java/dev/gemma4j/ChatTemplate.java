@@ -17,10 +17,15 @@ final class ChatTemplate {
       case Prompt.Ids ids -> ids.ids();
       case Prompt.Text text -> {
         int[] ids = tokenizer.encode(text.text());
-        yield options.bos() ? concat(bos(tokenizer), ids) : ids;
+        yield options.bos() ? withBos(ids, tokenizer) : ids;
       }
       case Prompt.Turns turns -> chatIds(turns.messages(), tokenizer);
     };
+  }
+
+  /** A text with the beginning-of-text token, where the model's texts have one. */
+  static int[] withBos(int[] ids, Tokenizer tokenizer) {
+    return tokenizer.addsBos() ? concat(bos(tokenizer), ids) : ids;
   }
 
   /** The beginning-of-text token, alone. */

@@ -363,8 +363,8 @@ public final class Gemma implements AutoCloseable {
 
   /**
    * A vector [hiddenSize] for each text: the hidden states of its tokens after the final norm, made
-   * one. The beginning-of-text token goes in front of each. Short texts share a pass. Gemma is not
-   * trained to embed, so do not expect of it what embedding models do.
+   * one. The beginning-of-text token goes in front of each, as in {@link Prompt#of}. Short texts
+   * share a pass. Gemma is not trained to embed, so do not expect of it what embedding models do.
    *
    * @param normalize whether to make each vector's length 1, so that the dot product of two is
    *     their cosine
@@ -388,7 +388,7 @@ public final class Gemma implements AutoCloseable {
     Objects.requireNonNull(pooling, "pooling");
     List<int[]> ids = new ArrayList<>();
     for (String text : texts) {
-      ids.add(ChatTemplate.concat(ChatTemplate.bos(tokenizer()), tokenizer().encode(text)));
+      ids.add(ChatTemplate.withBos(tokenizer().encode(text), tokenizer()));
     }
     return embedIds(ids, pooling, normalize, adapter);
   }
@@ -614,7 +614,7 @@ public final class Gemma implements AutoCloseable {
     return kvWait;
   }
 
-  /** Lets texts that wait for memory look whether they were cancelled. */
+  /** Ends the waits for memory of texts that were cancelled. */
   void wakeUp() {
     kvPool.wakeUp();
   }

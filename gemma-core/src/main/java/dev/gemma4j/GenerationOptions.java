@@ -76,7 +76,7 @@ public final class GenerationOptions {
     return settings.adapter;
   }
 
-  /** Whether a text prompt gets the beginning-of-text token. */
+  /** Whether a text prompt gets the beginning-of-text token, where the model's texts have one. */
   public boolean bos() {
     return settings.bos;
   }
@@ -290,7 +290,10 @@ public final class GenerationOptions {
       return this;
     }
 
-    /** Whether a text prompt gets the beginning-of-text token; it does unless set. */
+    /**
+     * Whether a text prompt gets the beginning-of-text token. It does unless set, or unless the
+     * model's texts have none: see {@link dev.gemma4j.tokenizer.Tokenizer#addsBos}.
+     */
     public Builder bos(boolean add) {
       bos = add;
       return this;

@@ -7,10 +7,10 @@ import java.util.Objects;
 /** What a generation starts from: text to continue, ids, or the turns of a chat. */
 public sealed interface Prompt {
   /**
-   * Text to continue; the beginning-of-text token goes in front unless the options say no. Control
-   * tokens that it spells, such as {@code <end_of_turn>}, steer the model; text from people who
-   * must not do that goes into {@link #chat}, or through {@link Tokenizer#encodeLiteral} into
-   * {@link #ofIds}.
+   * Text to continue; the beginning-of-text token goes in front unless the options or the model's
+   * files say no. Control tokens that it spells, such as {@code <end_of_turn>}, steer the model;
+   * text from people who must not do that goes into {@link #chat}, or through {@link
+   * Tokenizer#encodeLiteral} into {@link #ofIds}.
    */
   static Prompt of(String text) {
     return new Text(text);

@@ -392,8 +392,16 @@ public final class TokenStream implements Iterator<Token>, Iterable<Token>, Auto
     if (drafter == null || most < 1) {
       return new int[0];
     }
-    int[] guess = drafter.draft(historyWith(id), most);
-    return Arrays.copyOf(guess, Math.min(most, guess.length)); // not the drafter's own
+    int[] drafted = drafter.draft(historyWith(id), most);
+    int[] guess = Arrays.copyOf(drafted, Math.min(most, drafted.length)); // not the drafter's own
+    int vocabSize = gemma.config().vocabSize();
+    for (int each : guess) {
+      if (each < 0 || each >= vocabSize) {
+        throw new IllegalArgumentException(
+            "the drafter guessed " + each + ", expected ids in [0, " + vocabSize + ")");
+      }
+    }
+    return guess;
   }
 
   /** The session's tokens and the one that it has not run yet. */

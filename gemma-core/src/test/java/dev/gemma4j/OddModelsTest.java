@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.gemma4j.loader.Checkpoint;
 import dev.gemma4j.tokenizer.MalformedFileException;
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
@@ -88,6 +89,24 @@ class OddModelsTest {
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("no beginning-of-text token");
       assertThat(gemma.generate(Prompt.of("b"), options.bos(false).build()).tokens()).hasSize(1);
+    }
+  }
+
+  @Test
+  void textsBeginWithoutATokenWhereTheFilesSayNo() throws IOException {
+    Files.writeString(directory.resolve("tokenizer_config.json"), "{\"add_bos_token\": false}");
+    try (Gemma gemma = Gemma.load(directory)) {
+      Tokenizer tokenizer = gemma.tokenizer();
+      GenerationOptions options = GenerationOptions.defaults();
+      assertThat(ChatTemplate.promptIds(Prompt.of("the king"), options, tokenizer))
+          .isEqualTo(tokenizer.encode("the king"));
+      Prompt chat = Prompt.chat(List.of(new ChatMessage(Role.USER, "the king")));
+      assertThat(ChatTemplate.promptIds(chat, options, tokenizer)).startsWith(tokenizer.bosId());
+      assertThat(gemma.embed("the king"))
+          .isEqualTo(
+              gemma
+                  .embedIds(List.of(tokenizer.encode("the king")), Pooling.MEAN, true, null)
+                  .getFirst());
     }
   }
 

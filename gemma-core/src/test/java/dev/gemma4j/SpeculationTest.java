@@ -150,10 +150,12 @@ class SpeculationTest {
     assertThatThrownBy(() -> Speculation.promptLookup(0))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("[1, 15]");
-    Speculation bad = model -> (history, most) -> new int[] {512};
-    assertThatThrownBy(() -> gemma.generate(PROMPT, options().speculation(bad).build()))
-        .isInstanceOf(IllegalArgumentException.class)
-        .hasMessageContaining("512");
+    for (int id : new int[] {-1, 512}) {
+      Speculation bad = model -> (history, most) -> new int[] {5, id};
+      assertThatThrownBy(() -> gemma.generate(PROMPT, options().speculation(bad).build()))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage("the drafter guessed " + id + ", expected ids in [0, 512)");
+    }
   }
 
   /** Pearson's test of three tokens of which each has 3 possibilities, at p = 0.001. */

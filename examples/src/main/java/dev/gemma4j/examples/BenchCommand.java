@@ -15,6 +15,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.DoubleSupplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Mixin;
@@ -25,6 +26,7 @@ import picocli.CommandLine.Option;
     description = "Measure speed against the memory bandwidth of this machine; medians.")
 final class BenchCommand extends Command {
   private static final int DECODE_CONTEXT = 128;
+  private static final int MOST = 1_000_000;
 
   @Mixin ModelOptions model = new ModelOptions();
 
@@ -52,8 +54,9 @@ final class BenchCommand extends Command {
 
   @Override
   public Integer call() throws IOException {
-    if (repetitions < 1 || tokens < 1 || prompts.stream().anyMatch(p -> p < 1)) {
-      throw usage("-p, -n and -r must be at least 1");
+    if (Stream.concat(prompts.stream(), Stream.of(tokens, repetitions))
+        .anyMatch(count -> count < 1 || count > MOST)) {
+      throw usage("-p, -n and -r must be in [1, " + MOST + "]");
     }
     long start = System.nanoTime();
     try (Gemma gemma = model.load()) {

@@ -2,9 +2,11 @@ package dev.gemma4j.examples;
 
 import dev.gemma4j.Chat;
 import dev.gemma4j.ChatMessage;
+import dev.gemma4j.ContextLengthException;
 import dev.gemma4j.Gemma;
 import dev.gemma4j.Generation;
 import dev.gemma4j.GenerationOptions;
+import dev.gemma4j.KvMemoryException;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Role;
 import dev.gemma4j.TokenStream;
@@ -90,6 +92,7 @@ final class ChatCommand extends Command {
 
   private int converse(Gemma gemma, Chat chat) throws IOException {
     Lines lines = io.lines();
+    int result = 0;
     while (true) {
       if (io.isTerminal()) {
         io.err().print("> ");
@@ -100,12 +103,32 @@ final class ChatCommand extends Command {
         io.err().println();
       }
       if (line == null || line.isBlank()) {
-        return 0;
+        return result;
       }
-      int status = answer(gemma, chat, line);
-      if (status != 0) {
-        return status;
+      try {
+        int status = answer(gemma, chat, line);
+        if (status != 0) {
+          return status;
+        }
+      } catch (ContextLengthException | KvMemoryException e) {
+        if (isFull(chat)) {
+          throw e;
+        }
+        io.flush();
+        io.err().println("gemma: " + Main.message(e) + "; a shorter message may fit");
+        io.err().flush();
+        result = Main.BAD_INPUT;
       }
+    }
+  }
+
+  /** Whether no message fits any more. */
+  private static boolean isFull(Chat chat) {
+    try {
+      chat.stream("").close(); // unread, so that the message is taken back
+      return false;
+    } catch (ContextLengthException e) {
+      return true;
     }
   }
 

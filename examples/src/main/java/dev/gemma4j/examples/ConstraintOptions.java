@@ -39,6 +39,9 @@ final class ConstraintOptions {
     }
     ConstraintOptions own = new ConstraintOptions();
     own.choice = request.texts("choice", List.of());
+    if (request.has("choice") && own.choice.isEmpty()) { // null is how to ask for no limits
+      throw new IllegalArgumentException("choice: found [], expected at least one text");
+    }
     own.regex = request.has("regex") ? request.text("regex") : null;
     own.schema = request.has("jsonSchema") ? request.json("jsonSchema") : null;
     return own;

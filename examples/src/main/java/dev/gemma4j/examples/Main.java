@@ -40,7 +40,7 @@ import picocli.CommandLine.Spec;
       "141:Nobody reads the output any more."
     })
 public final class Main implements Runnable {
-  private static final int BAD_INPUT = 1;
+  static final int BAD_INPUT = 1;
   private static final int WRONG_USAGE = 2;
   private static final int PIPE_CLOSED = 141; // as of a tool that SIGPIPE ends: 128 + 13
   private static final long GRACE_MILLIS = 1000;

@@ -5,6 +5,7 @@ import dev.gemma4j.LoraAdapter;
 import dev.gemma4j.Prompt;
 import dev.gemma4j.Score;
 import dev.gemma4j.TokenLogProbabilities;
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -89,8 +90,9 @@ final class ScoreCommand extends Command {
   }
 
   private static int[] encode(Gemma gemma, String text) {
-    return IntStream.concat(
-            IntStream.of(gemma.tokenizer().bosId()), IntStream.of(gemma.tokenizer().encode(text)))
+    Tokenizer tokenizer = gemma.tokenizer();
+    IntStream ids = IntStream.of(tokenizer.encode(text));
+    return (tokenizer.addsBos() ? IntStream.concat(IntStream.of(tokenizer.bosId()), ids) : ids)
         .toArray();
   }
 

@@ -427,6 +427,19 @@ class CommandTest {
   }
 
   @Test
+  void aMessageThatDoesNotFitIsSaidSoAndTheChatGoesOn() {
+    String model = model();
+    String[] chat = {"chat", "--max-tokens", "4", "--context", "64", "--model", model};
+    Result talk = run("Hi\n" + "word ".repeat(50) + "\nMore\n", chat);
+    assertBad(
+        talk, 1, "gemma: ", "tokens at position", "exceed the context of 64 positions; a shorter");
+    Result without = run("Hi\nMore\n", chat);
+    assertThat(without.status()).isZero();
+    assertThat(talk.out().lines().count()).isEqualTo(without.out().lines().count()).isPositive();
+    assertBad(run("Hi\n".repeat(99), chat), 1, "exceed the context of 64 positions"); // and ends
+  }
+
+  @Test
   void inspectShowsEverything() throws IOException {
     JsonNode report = run("", "inspect", "--json", model()).json();
     assertThat(report.get("config").get("numLayers").intValue()).isEqualTo(3);
@@ -518,6 +531,7 @@ class CommandTest {
     assertBad(run("", "logits", "--model", model()), 2, "expected token ids");
     assertBad(run("", "logits", "--model", model(), "x"), 2, "found x, expected a token id");
     assertBad(run("", "inspect"), 2, "PATH");
+    assertBad(run("", "bench", "-r", "2000000000"), 2, "-r must be in [1, 1000000]");
     assertBad(run("", "tokenize", "-hello"), 2, "-hello");
     assertBad(run("2 3", "detokenize"), 2, "expected token ids");
     assertThat(run("", "--help").status()).isZero();
@@ -799,6 +813,8 @@ class CommandTest {
     assertThat(answers.get(0).get("text").textValue()).isIn("true", "false");
     assertThat(answers.get(1).get("text").textValue()).isIn("a", "b");
     assertThat(answers.get(2).get("text").textValue()).matches("[0-9]{3}");
+    String none = object("prompt", "x", "choice", List.of()) + "\n";
+    assertBad(run(none, "generate", "--jsonl"), 1, "line 1: choice: found [], expected");
   }
 
   /** Gives the same bytes for ever. */

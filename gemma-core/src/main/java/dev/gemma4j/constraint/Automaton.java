@@ -76,6 +76,18 @@ final class Automaton implements Constraint {
     return state instanceof Place place ? place.frames.size() : 0;
   }
 
+  /** Where bytes begin that may lead elsewhere than those before them. */
+  static void addCuts(State state, BitSet cuts) {
+    if (state instanceof Place place) {
+      for (Frame frame : place.frames) {
+        for (Node.ByteEdge edge : frame.node.bytes) {
+          cuts.set(edge.low());
+          cuts.set(edge.high() + 1);
+        }
+      }
+    }
+  }
+
   /** Follows all edges that read nothing; null when nothing is left. */
   private synchronized @Nullable Place place(List<Frame> frames) {
     Set<Frame> seen = new HashSet<>();
@@ -167,12 +179,7 @@ final class Automaton implements Constraint {
     /** Bytes between two ends of edges lead to the same state. */
     private @Nullable Place[] newRow() {
       BitSet cuts = new BitSet(257);
-      for (Frame frame : frames) {
-        for (Node.ByteEdge edge : frame.node.bytes) {
-          cuts.set(edge.low());
-          cuts.set(edge.high() + 1);
-        }
-      }
+      addCuts(this, cuts);
       @Nullable Place[] targets = new Place[256];
       for (int from = cuts.nextSetBit(0); from >= 0 && from < 256; ) {
         int to = cuts.nextSetBit(from + 1);

@@ -40,10 +40,11 @@ public final class Constraints {
    * {@code \} before punctuation, groups {@code (...)} and {@code (?:...)}, {@code |}, the
    * repetitions {@code ? * + {n} {n,} {n,m}} up to 1000, greedy or lazy (which is the same here),
    * {@code ^} at the beginning and {@code $} at the end, and look-ahead {@code (?=...)} and {@code
-   * (?!...)}, not in another one and only in groups that nothing but the end follows. All else is
-   * refused: look-behind, back references, word boundaries, possessive repetition, flags, named
-   * groups, Unicode properties, and nested or intersected classes, and more than 100 groups within
-   * each other.
+   * (?!...)}, not in another one. Look-ahead and {@code $} may stand in groups too that nothing but
+   * the end follows; all alternatives of such a group then go to the end. All else is refused:
+   * look-behind, back references, word boundaries, possessive repetition, flags, named groups,
+   * Unicode properties, and nested or intersected classes, and more than 100 groups within each
+   * other.
    *
    * @throws IllegalArgumentException that says what is not understood and where it stands, that no
    *     text matches, or that the expression is too large
@@ -70,13 +71,14 @@ public final class Constraints {
    *   <li>{@code minLength}, {@code maxLength} in code points; {@code pattern}, which is matched
    *       anywhere in the string and understood as {@link #regex} does; {@code format}: date, time,
    *       date-time, duration, uuid, ipv4, ipv6, hostname, email, uri, uri-reference, Pydantic's
-   *       uuid1, uuid3 to uuid8 and ipvanyaddress, and password, path and binary, which are any
-   *       string. Beside a pattern a name that JSON Schema does not define, such as Zod's
-   *       starts_with, does nothing. Several of these hold together, those in an {@code allOf} too,
-   *       if they are not too large together, as a large {@code maxLength} is beside a pattern. A
-   *       pattern is one of ECMAScript, with its flag u, so {@code \S} leaves out Unicode's spaces
-   *       too, while {@code \D} and {@code \W} are all but the ASCII digits and word characters,
-   *       where a validator in Python or Rust may know more;
+   *       uuid1, uuid3 to uuid8, ipvanyaddress, base64 and base64url, OpenAPI's byte, which is
+   *       base64 too, and password, path and binary, which are any string; {@code contentEncoding}:
+   *       base64 or base64url. Beside a pattern a name that JSON Schema does not define, such as
+   *       Zod's starts_with, does nothing. Several of these hold together, those in an {@code
+   *       allOf} too, if they are not too large together, as a large {@code maxLength} is beside a
+   *       pattern. A pattern is one of ECMAScript, with its flag u, so {@code \S} leaves out
+   *       Unicode's spaces too, while {@code \D} and {@code \W} are all but the ASCII digits and
+   *       word characters, where a validator in Python or Rust may know more;
    *   <li>{@code minimum}, {@code maximum}, {@code exclusiveMinimum}, {@code exclusiveMaximum} of
    *       up to 100 digits; a number that has one is written without exponent. Next to an exclusive
    *       one, numbers that a {@code double} cannot tell from it are left out;

@@ -56,6 +56,12 @@ final class Formats {
   private static final String IPV4 = BYTE + "(\\." + BYTE + "){3}";
   private static final String ANY = "[\\s\\S]*";
 
+  /** Filled up, and the bits that are left over 0, as strict readers want. */
+  private static final String BASE64 =
+      "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]([AQgw]=|[A-Za-z0-9+/][AEIMQUYcgkosw048])=)?";
+
+  private static final String BASE64_URL = BASE64.replace("+/", "_-");
+
   private static final Map<String, String> PATTERNS =
       Map.ofEntries(
           Map.entry("date", DATE),
@@ -78,6 +84,9 @@ final class Formats {
           Map.entry("uuid7", uuid(7)),
           Map.entry("uuid8", uuid(8)),
           Map.entry("ipvanyaddress", IPV4 + "|" + ipv6()),
+          Map.entry("byte", BASE64),
+          Map.entry("base64", BASE64),
+          Map.entry("base64url", BASE64_URL),
           Map.entry("path", ANY),
           Map.entry("password", ANY),
           Map.entry("binary", ANY));

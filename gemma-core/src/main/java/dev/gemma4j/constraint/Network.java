@@ -4,6 +4,7 @@ import dev.gemma4j.constraint.CodePoints.Range;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -84,14 +85,15 @@ final class Network {
 
   /** Marks the nodes from which their rule's end can be reached, from the ends back. */
   private void findProductive() {
-    Map<Node, List<Node>> before = new HashMap<>();
+    List<List<Node>> before = new ArrayList<>(); // by a node's index
+    nodes.forEach(node -> before.add(new ArrayList<>(1)));
     for (Node node : nodes) {
-      node.bytes.forEach(edge -> add(before, edge.target(), node));
-      node.empties.forEach(target -> add(before, target, node));
+      node.bytes.forEach(edge -> before.get(edge.target().index).add(node));
+      node.empties.forEach(target -> before.get(target.index).add(node));
       node.calls.forEach(
           call -> {
-            add(before, call.rule(), node);
-            add(before, call.after(), node);
+            before.get(call.rule().index).add(node);
+            before.get(call.after().index).add(node);
           });
     }
     ArrayDeque<Node> open = new ArrayDeque<>(nodes);
@@ -100,13 +102,9 @@ final class Network {
       Node node = open.pop();
       if (!node.isProductive && node.leadsToEnd()) {
         node.isProductive = true;
-        before.getOrDefault(node, List.of()).forEach(open::push);
+        before.get(node.index).forEach(open::push);
       }
     }
-  }
-
-  private static void add(Map<Node, List<Node>> before, Node target, Node node) {
-    before.computeIfAbsent(target, unknown -> new ArrayList<>(1)).add(node);
   }
 
   /** Compiling may take seconds, which an interrupt ends; it stays set. */
@@ -211,10 +209,9 @@ final class Network {
               .noneMatch(Constraint.State::isAccepting)) {
         node.empties.add(to);
       }
-      for (int low = 0, b = 1; low < 256; low = b++) {
-        while (b < 256 && isSame(states, low, b)) {
-          b++;
-        }
+      BitSet cuts = new BitSet(257);
+      states.forEach(state -> Automaton.addCuts(state, cuts));
+      for (int low = cuts.nextSetBit(0); low >= 0 && low < 256; low = cuts.nextSetBit(low + 1)) {
         List<Constraint.State> next = next(states, low, wanted);
         if (next.isEmpty()) {
           continue;
@@ -231,18 +228,9 @@ final class Network {
           known.put(next, target);
           open.add(Map.entry(next, target));
         }
-        node.bytes.add(new Node.ByteEdge(low, b - 1, target));
+        node.bytes.add(new Node.ByteEdge(low, cuts.nextSetBit(low + 1) - 1, target));
       }
     }
-  }
-
-  private static boolean isSame(List<Constraint.State> states, int b, int other) {
-    for (Constraint.State state : states) {
-      if (state.next(b) != state.next(other)) {
-        return false;
-      }
-    }
-    return true;
   }
 
   /** Empty when one of the wanted goes no further. */

@@ -37,6 +37,7 @@ final class RegexParser {
   private int at;
   private int depth; // of groups
   private boolean looked; // whether what was read last looks ahead, maybe beyond itself
+  private boolean ended; // whether it has a $, maybe in a group
 
   private RegexParser(String pattern, boolean search, boolean constant) {
     this.pattern = pattern;
@@ -91,18 +92,20 @@ final class RegexParser {
     do {
       boolean begins = outermost && accept("^");
       looked &= !outermost;
+      ended &= !outermost;
       Expression option = sequence();
-      boolean ends = outermost && accept("$");
+      boolean dollar = accept("$");
+      ended |= dollar;
       if (more() && !looking("|") && !looking(")")) {
-        throw refused("$ is supported at the end alone", at - (ends ? 1 : 0));
+        throw refused("$ is supported at the end alone", at - (dollar ? 1 : 0));
       }
-      if (search && looked && outermost && !ends) {
+      if (search && looked && outermost && !ended) {
         throw refused("look-ahead needs a $ at the end", at);
       }
       if (search && outermost && !begins) {
         option = Expression.sequence(ANYTHING, option);
       }
-      if (search && outermost && !ends) {
+      if (search && outermost && !ended) {
         option = Expression.sequence(option, ANYTHING);
       }
       options.add(option);
@@ -120,14 +123,19 @@ final class RegexParser {
         parts.add(lookAhead());
         continue; // at the end
       }
-      boolean before = looked;
+      boolean lookedBefore = looked;
+      boolean endedBefore = ended;
       looked = false;
+      ended = false;
       int start = at;
       Expression part = quantified(atom());
-      if (looked && (!ends() || part instanceof Expression.Repeat repeat && repeat.max() != 1)) {
-        throw refused("look-ahead is supported in groups that end the pattern, once each", start);
+      if ((looked || ended)
+          && (!ends() || part instanceof Expression.Repeat repeat && repeat.max() != 1)) {
+        throw refused(
+            "$ and look-ahead are supported in groups that end the pattern, once each", start);
       }
-      looked |= before;
+      looked |= lookedBefore;
+      ended |= endedBefore;
       parts.add(part);
     }
     return parts.size() == 1 ? parts.getFirst() : new Expression.Sequence(parts);
@@ -145,7 +153,9 @@ final class RegexParser {
     if (++depth > MAX_DEPTH) {
       throw refused("more than " + MAX_DEPTH + " groups within each other", start);
     }
+    boolean endedBefore = ended;
     looked = false;
+    ended = false;
     boolean first = search ? start == 1 && pattern.charAt(0) == '^' : start == 0;
     List<Expression> options = new ArrayList<>();
     do {
@@ -155,13 +165,14 @@ final class RegexParser {
       Expression option = sequence();
       options.add(accept("$") ? option : Expression.sequence(option, ANYTHING));
     } while (accept("|"));
-    if (!accept(")") || looked) {
+    if (!accept(")") || looked || ended) {
       throw refused("look-ahead within another, or a ( without its )", start);
     }
     Expression ahead = new Expression.Choice(options);
     Expression rest = sequence();
     depth--;
     looked = true;
+    ended |= endedBefore;
     return Expression.allOf(
         List.of(rest, not ? new Expression.AllOf(List.of(), List.of(ahead)) : ahead));
   }

@@ -7,6 +7,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Map.Entry;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 
@@ -14,7 +15,7 @@ import java.util.concurrent.CancellationException;
 final class SchemaCompiler {
   /** Of strings, which a schema and the parts of its allOf may have. */
   private static final Set<String> CONDITIONS =
-      Set.of("pattern", "format", "minLength", "maxLength");
+      Set.of("pattern", "format", "contentEncoding", "minLength", "maxLength");
 
   private static final Set<String> FORMATTED = Set.of("string", "number", "integer");
 
@@ -227,6 +228,15 @@ final class SchemaCompiler {
       } else if (Formats.isDefined(format)
           || !schema.containsKey("pattern") && !schema.containsKey("allOf")) {
         throw Schemas.refused(at, "format " + format + ", expected some of " + Formats.names());
+      }
+    }
+    if (schema.containsKey("contentEncoding")) {
+      String encoding = Schemas.text(at, schema, "contentEncoding");
+      if (!encoding.equals("base64") && !encoding.equals("base64url")) {
+        throw Schemas.refused(at, "contentEncoding " + encoding + ", expected base64 or base64url");
+      }
+      if (!encoding.equals(schema.get("format"))) {
+        conditions.add(Objects.requireNonNull(Formats.of(encoding, longest)));
       }
     }
     Expression others = Expression.allOf(conditions);

@@ -59,7 +59,7 @@ final class Schemas {
                   "patternProperties",
                   "propertyNames"),
           "array", Set.of("prefixItems", "items", "minItems", "maxItems"),
-          "string", Set.of("minLength", "maxLength", "pattern"),
+          "string", Set.of("minLength", "maxLength", "pattern", "contentEncoding"),
           "number", BOUNDS,
           "integer", BOUNDS,
           "boolean", Set.of(),

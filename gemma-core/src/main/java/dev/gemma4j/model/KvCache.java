@@ -103,7 +103,8 @@ public final class KvCache implements AutoCloseable {
    * @param least as {@link #tryRoom}
    * @param most as {@link #tryRoom}
    * @param nanos the longest wait
-   * @param cancelled asked at first and after each {@link KvPool#wakeUp}
+   * @param cancelled asked at first and at each {@link KvPool#wakeUp}, by whatever thread calls
+   *     that
    * @throws KvPool.FullException when {@code least} is beyond the limit, or when the time is up
    * @throws CancellationException when cancelled, or when the thread is interrupted, which stays so
    */

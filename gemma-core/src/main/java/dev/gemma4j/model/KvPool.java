@@ -131,11 +131,17 @@ public final class KvPool {
     final Thread thread = Thread.currentThread();
     final long least;
     final long most;
+    final BooleanSupplier cancelled;
     volatile @Nullable Room room;
 
-    Waiter(long least, long most) {
+    Waiter(long least, long most, BooleanSupplier cancelled) {
       this.least = least;
       this.most = most;
+      this.cancelled = cancelled;
+    }
+
+    boolean isCancelled() {
+      return cancelled.getAsBoolean() || thread.isInterrupted();
     }
   }
 
@@ -173,20 +179,20 @@ public final class KvPool {
    * Waits for room as {@link #tryRoom} gives it.
    *
    * @param nanos the longest wait
-   * @param cancelled asked at first and after each {@link #wakeUp}
+   * @param cancelled asked at first and at each {@link #wakeUp}, by whatever thread calls that
    * @throws FullException at once when the limit is below {@code least}, which it asks for then; or
    *     when the time is up, and then it asks for all that would have been set aside
    * @throws CancellationException when cancelled, or when the thread is interrupted, which stays so
    * @throws IllegalStateException when closed
    */
   Room awaitRoom(long least, long most, long nanos, BooleanSupplier cancelled) {
-    Waiter waiter = new Waiter(least, most);
+    Waiter waiter = new Waiter(least, most, cancelled);
     long start = System.nanoTime();
     long left = nanos;
     try {
       enter(waiter);
       // Not in this monitor, so that who gets room wakes alone, however many wait.
-      while (waiter.room == null && !closed && left > 0 && !isCancelled(cancelled)) {
+      while (waiter.room == null && !closed && left > 0 && !waiter.isCancelled()) {
         LockSupport.parkNanos(this, left);
         left = nanos - (System.nanoTime() - start);
       }
@@ -194,11 +200,7 @@ public final class KvPool {
       withdraw(waiter);
       throw t;
     }
-    return settle(waiter, cancelled);
-  }
-
-  private static boolean isCancelled(BooleanSupplier cancelled) {
-    return cancelled.getAsBoolean() || Thread.currentThread().isInterrupted();
+    return settle(waiter);
   }
 
   private synchronized void enter(Waiter waiter) {
@@ -210,7 +212,7 @@ public final class KvPool {
   }
 
   /** Room for who waits no longer, or why there is none. */
-  private synchronized Room settle(Waiter waiter, BooleanSupplier cancelled) {
+  private synchronized Room settle(Waiter waiter) {
     Room room = waiter.room;
     if (room != null) {
       return room;
@@ -221,7 +223,7 @@ public final class KvPool {
     if (closed) {
       throw new IllegalStateException("model is closed");
     }
-    if (isCancelled(cancelled)) {
+    if (waiter.isCancelled()) {
       throw new CancellationException("cancelled");
     }
     throw full;
@@ -324,9 +326,13 @@ public final class KvPool {
     }
   }
 
-  /** Lets those who wait look whether they were cancelled. */
+  /** Ends the waits of those who were cancelled meanwhile; the others sleep on. */
   public synchronized void wakeUp() {
-    waiting.forEach(waiter -> LockSupport.unpark(waiter.thread));
+    for (Waiter waiter : waiting) {
+      if (closed || waiter.isCancelled()) {
+        LockSupport.unpark(waiter.thread);
+      }
+    }
   }
 
   /**

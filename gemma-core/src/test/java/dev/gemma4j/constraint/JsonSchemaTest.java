@@ -274,15 +274,24 @@ class JsonSchemaTest {
             + "'id':'123e4567-e89b-12d3-a456-426614174000',"
             + "'key':'123e4567-e89b-42d3-a456-426614174000','born':'2024-02-29',"
             + "'at':'2024-02-29T10:00:00Z','hour':'10:00:00Z','length':'P1DT2H','price':'1.50',";
-    String end = ",'days':{'2024-02-29':true},'pair':[1,'a'],'secret':'x'}";
+    String rest = ",'marks':{},'titles':{},'words':{},'short':{}";
+    String end =
+        ",'days':{'2024-02-29':true},'pair':[1,'a'],'secret':'x',"
+            + "'amount':'-123.45','data':'QQ==','url':'-_-_'}";
     check(
         written("pydantic.json"),
         List.of(
             start
                 + "'code':'AB-cd','marks':{'b':1},'titles':{'de':'x'},'words':{'ab':true},'short':{'Abc':true}"
                 + end,
-            start + "'code':'A-','marks':{},'titles':{},'words':{},'short':{}" + end),
+            start + "'code':'A-'" + rest + end,
+            start + "'code':'A-'" + rest + end.replace("-123.45", "+0012.5000")),
         List.of(
+            start + "'code':'A-'" + rest + end.replace("-123.45", "1234.5"),
+            start + "'code':'A-'" + rest + end.replace("-123.45", "1.234"),
+            start + "'code':'A-'" + rest + end.replace("-123.45", "12x"),
+            start + "'code':'A-'" + rest + end.replace("QQ==", "QQ="),
+            start + "'code':'A-'" + rest + end.replace("-_-_", "-_-/"),
             start + "'code':'AB-cde','marks':{},'titles':{},'words':{},'short':{}" + end,
             start.replace("1.50", ".")
                 + "'code':'A-','marks':{},'titles':{},'words':{},'short':{}"
@@ -312,6 +321,15 @@ class JsonSchemaTest {
         "{'type': 'string', 'format': 'starts_with', 'pattern': '^a.*'}",
         List.of("'a'", "'ab'"),
         List.of("'ba'"));
+    check(
+        "{'type': 'string', 'contentEncoding': 'base64', 'format': 'base64', 'maxLength': 4,"
+            + " 'pattern': '^[A-Z=]+$'}",
+        List.of("'QQ=='", "'QUI='", "'QUID'"),
+        List.of("'QR=='", "'Qw=='", "'QUIDQUID'", "''"));
+    check(
+        "{'contentEncoding': 'base64url'}",
+        List.of("''", "'-_-_'"),
+        List.of("'+/+/'", "'QQ'", "1"));
     check(
         "{'type': 'string', 'format': 'uri', 'maxLength': 20}",
         List.of("'http://example.org/a'", "'a://b'"),
@@ -429,6 +447,9 @@ class JsonSchemaTest {
           uri-reference | ../a/b?c#d /a/ a?b:c http://a/b / | //a: a:b% ?a #b a#b#c
           uuid4     | 123e4567-e89b-42d3-a456-426614174000 | 123e4567-e89b-12d3-a456-426614174000 123e4567-e89b-42d3-c456-426614174000
           ipvanyaddress | 1.2.3.4 ::1 | 1.2.3 :
+          base64    | QQ== QUI= QUJD QUJDQQ== +/+/ | Q QQ QQ= QUI QR== QUJ= QQ==QQ== -_-_ ====
+          base64url | QQ== QUI= -_-_ | QQ +/+/
+          byte      | QQ== QUI= +/+/ | QQ -_-_
           email     | a@b.cd first.last+tag@sub.example.org o'x@example.com | a@b @b.cd a@ a.b.cd .a@b.cd a..b@c.de a.@b.cd a@-b.cd a@b.c1
           """)
   void formats(String format, String valid, String invalid) {
@@ -517,7 +538,7 @@ class JsonSchemaTest {
           {'type': 'number', 'minimum': 1e200}                       | minimum: found 1E+200, expected at most 100 digits
           {'type': 'number', 'maximum': -1e999999999}                | maximum: found -1E+999999999, expected at most 100 digits
           {'type': 'number', 'maximum': 1e99999999999}               | found 1e99999999999 for a number
-          {'type': 'string', 'format': 'iri'}                        | schema at #: format iri, expected some of [binary, date, date-time, duration, email
+          {'type': 'string', 'format': 'iri'}                        | schema at #: format iri, expected some of [base64, base64url, binary, byte, date, date-time, duration, email
           {'type': 'string', 'format': 'iri', 'pattern': 'a'}        | schema at #: format iri
           {'type': 'string', 'format': 'starts_with'}                | schema at #: format starts_with
           {'type': 'string', 'format': 'date', 'maxLength': 3}       | allows no text at all

@@ -185,7 +185,9 @@ class RegexTest {
         "a^b",
         "a$b",
         "(^a)",
-        "(a$)",
+        "(a$)b",
+        "(a$|b)+",
+        "(?=(a$|b))a$",
         "{2}",
         "a{2",
         "a{x}",
@@ -203,6 +205,22 @@ class RegexTest {
     assertThatThrownBy(() -> Constraints.regex(regex))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageFindingMatch("position \\d+: |allows no text");
+  }
+
+  /** Of the matches, those that end the text: as Pydantic's pattern of a Decimal is meant. */
+  @ParameterizedTest
+  @CsvSource({
+    "^x(?:a$|bc), xa xbc, xab xbcd b",
+    "^x(?:a|(?=b.$)b+$|c), xa xbb xc, xb xbbb xab xcc",
+    "^x(?:a$|b)|c, xa xb c cd ac, xab xbd",
+    "x((a$)?|b), x zx xb xa, xab xbc"
+  })
+  void aDollarInAGroupIsTheEndForAllOfIt(String regex, String matches, String others) {
+    Automaton constraint = new Automaton(List.of(regex), RegexParser.parse(regex, true), Map.of());
+    Pattern pattern = Pattern.compile(regex);
+    assertThat(matches.split(" "))
+        .allMatch(text -> accepts(constraint, text) && pattern.matcher(text).find());
+    assertThat(others.split(" ")).noneMatch(text -> accepts(constraint, text));
   }
 
   @Test

@@ -14,10 +14,10 @@ import dev.gemma4j.sampling.Logits;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Tokenizer;
 import dev.gemma4j.tokenizer.Vocabulary;
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
 import java.util.Objects;
@@ -196,28 +196,17 @@ class ConstrainedTextTest {
 
   /** A vocabulary without byte pieces whose decoding drops the first space. */
   private static Tokenizer spaced(boolean removeExtra, String... pieces) throws IOException {
-    List<String> all = new ArrayList<>(List.of("<pad>", "<eos>", "<unk>"));
-    all.addAll(List.of(pieces));
-    PieceType[] types = new PieceType[all.size()];
-    Arrays.fill(types, PieceType.NORMAL);
-    types[0] = PieceType.CONTROL;
-    types[1] = PieceType.CONTROL;
-    types[2] = PieceType.UNKNOWN;
+    List<Piece> all = new ArrayList<>();
+    all.add(new Piece("<pad>", 0, PieceType.CONTROL));
+    all.add(new Piece("<eos>", 0, PieceType.CONTROL));
+    all.add(new Piece("<unk>", 0, PieceType.UNKNOWN));
+    for (String piece : pieces) {
+      all.add(new Piece(piece, 0, PieceType.NORMAL));
+    }
+    Vocabulary.Normalization rules =
+        new Vocabulary.Normalization(true, removeExtra, true, new byte[0]);
     return Tokenizer.of(
-        new Vocabulary(
-            all,
-            new float[all.size()],
-            types,
-            Vocabulary.Algorithm.BPE,
-            -1,
-            EOS,
-            0,
-            true,
-            removeExtra,
-            true,
-            false,
-            new byte[0]),
-        "test");
+        new Vocabulary(all, Vocabulary.Algorithm.BPE, rules, -1, EOS, 0, true), "test");
   }
 
   @Test

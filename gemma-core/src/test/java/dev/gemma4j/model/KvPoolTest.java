@@ -12,9 +12,12 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -190,6 +193,47 @@ class KvPoolTest {
       thread.join();
     }
     assertThat(looks.sum()).isLessThan(4 * count); // a thread may wake by itself, too
+    assertAllFree();
+  }
+
+  @Test
+  void whoIsCancelledWakesAlone() throws InterruptedException {
+    int count = 50;
+    KvCache first = new KvCache(pool, null);
+    assertThat(first.tryRoom(4 * PAGE, 4 * PAGE)).isTrue();
+    LongAdder looks = new LongAdder();
+    AtomicIntegerArray cancelled = new AtomicIntegerArray(count);
+    List<Thread> waiting = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      int index = i;
+      CountDownLatch queued = new CountDownLatch(1);
+      waiting.add(
+          Thread.startVirtualThread(
+              () -> {
+                Thread me = Thread.currentThread();
+                BooleanSupplier asked =
+                    () -> {
+                      queued.countDown();
+                      if (Thread.currentThread() == me) {
+                        looks.increment();
+                      }
+                      return cancelled.get(index) == 1;
+                    };
+                KvCache text = new KvCache(pool, null);
+                assertThatThrownBy(() -> text.awaitRoom(PAGE, PAGE, Long.MAX_VALUE, asked))
+                    .isInstanceOf(CancellationException.class);
+                cancelled.set(index, 2);
+              }));
+      queued.await();
+    }
+    for (int i = 0; i < count; i++) {
+      cancelled.set(i, 1);
+      pool.wakeUp();
+      waiting.get(i).join();
+      assertThat(cancelled.get(i)).isEqualTo(2);
+    }
+    assertThat(looks.sum()).isLessThan(5 * count); // when they came and went, or woke by themselves
+    first.close();
     assertAllFree();
   }
 }

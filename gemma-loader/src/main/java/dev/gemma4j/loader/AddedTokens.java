@@ -4,11 +4,11 @@ import dev.gemma4j.tokenizer.MalformedFileException;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Tokenizer;
 import dev.gemma4j.tokenizer.Vocabulary;
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.BitSet;
 import java.util.Comparator;
 import java.util.List;
@@ -107,64 +107,54 @@ final class AddedTokens {
   private Tokenizer addTo(Tokenizer model) throws MalformedFileException {
     tokens.sort(Comparator.comparingInt(Token::id));
     int n = model.vocabSize();
-    int total = n + (int) tokens.stream().filter(token -> token.id() >= n).count();
     Vocabulary old = model.vocabulary();
-    List<String> pieces = new ArrayList<>(old.pieces());
-    PieceType[] types = Arrays.copyOf(old.types(), total);
-    Arrays.fill(types, n, total, PieceType.USER_DEFINED);
-    boolean[] markers = Arrays.copyOf(old.markers(), total);
-    boolean changed = total > n;
+    List<Piece> pieces = new ArrayList<>(old.pieces());
+    boolean changed = false;
     BitSet normalized = new BitSet();
     for (Token token : tokens) {
       int id = token.id();
-      String piece = old.escapeWhitespaces() ? escape(token.content()) : token.content();
+      boolean escaped = old.normalization().escapeWhitespaces();
+      String text = escaped ? escape(token.content()) : token.content();
       if (id >= 0 && id < n) {
-        boolean same = piece.equals(model.piece(id)) || token.content().equals(model.piece(id));
-        boolean defined = types[id] == PieceType.USER_DEFINED;
+        Piece piece = pieces.get(id);
+        boolean same = text.equals(piece.text()) || token.content().equals(piece.text());
+        boolean defined = piece.type() == PieceType.USER_DEFINED;
         if (!same && !defined) {
-          throw wrong(token, "\"" + model.piece(id) + "\", piece " + id + " of tokenizer.model");
+          throw wrong(token, "\"" + piece.text() + "\", piece " + id + " of tokenizer.model");
         }
-        boolean ordinary = types[id] == PieceType.NORMAL || types[id] == PieceType.UNUSED;
+        boolean ordinary = piece.type() == PieceType.NORMAL || piece.type() == PieceType.UNUSED;
+        boolean marker = token.special() || model.isMarker(id);
         boolean news = defined && token.special() && !model.isMarker(id);
         if (same && !ordinary && !news) {
           continue;
         }
-        pieces.set(id, same ? model.piece(id) : piece);
-        types[id] = PieceType.USER_DEFINED;
-        markers[id] = token.special() || model.isMarker(id);
-        normalized.set(id, token.normalized());
-        changed = true;
+        pieces.set(id, defined(same ? piece.text() : text, piece.score(), marker));
       } else if (id == pieces.size()) {
-        pieces.add(piece);
-        markers[id] = token.special();
-        normalized.set(id, token.normalized());
+        pieces.add(defined(text, SCORE, token.special()));
       } else {
         throw wrong(token, "id " + pieces.size());
       }
+      normalized.set(id, token.normalized());
+      changed = true;
       requirePlain(token);
     }
     if (!changed) {
       return model;
     }
-    float[] scores = Arrays.copyOf(old.scores(), total);
-    Arrays.fill(scores, n, total, SCORE);
     return Tokenizer.of(
         new Vocabulary(
-            pieces,
-            scores,
-            types,
+            inTurns(pieces, normalized),
             old.algorithm(),
+            old.normalization(),
             old.bosId(),
             old.eosId(),
             old.padId(),
-            old.addDummyPrefix(),
-            old.removeExtraWhitespaces(),
-            old.escapeWhitespaces(),
-            old.byteFallback(),
-            old.charsMap(),
-            markers,
-            turns(pieces, types, normalized)),
+            old.addBos()),
         file);
+  }
+
+  private static Piece defined(String text, float score, boolean marker) {
+    return new Piece(text, score, PieceType.USER_DEFINED, marker, 0);
   }
 
   /** Whether a token is looked for only in what the others left: unless said, if not special. */
@@ -173,24 +163,25 @@ final class AddedTokens {
   }
 
   /**
-   * When Hugging Face's tokenizers look for the user-defined pieces (<a
+   * The pieces with the turns in which Hugging Face's tokenizers look for user-defined ones (<a
    * href="https://github.com/huggingface/tokenizers/blob/main/tokenizers/src/tokenizer/added_vocabulary.rs">how</a>):
    * first for tokens that are not normalized, Gemma's own among them, then for the others, and last
    * for runs of spaces, which are merged there. All at once, as in SentencePiece, where no token
    * makes a difference.
    */
-  static byte[] turns(List<String> pieces, PieceType[] types, BitSet normalized) {
-    byte[] turns = new byte[types.length];
+  static List<Piece> inTurns(List<Piece> pieces, BitSet normalized) {
+    List<Piece> result = new ArrayList<>(pieces);
     boolean matters = !normalized.isEmpty();
-    for (int id = 0; id < turns.length; id++) {
-      if (types[id] == PieceType.USER_DEFINED) {
-        String piece = pieces.get(id);
-        boolean spaces = piece.replace("\u2581", "").isEmpty();
-        turns[id] = (byte) (normalized.get(id) ? 1 : spaces ? 2 : 0);
-        matters |= turns[id] == 0 && piece.indexOf('\u2581') >= 0;
+    for (int id = 0; id < pieces.size(); id++) {
+      Piece p = pieces.get(id);
+      if (p.type() == PieceType.USER_DEFINED) {
+        boolean spaces = p.text().replace("\u2581", "").isEmpty();
+        int turn = normalized.get(id) ? 1 : spaces ? 2 : 0;
+        result.set(id, new Piece(p.text(), p.score(), p.type(), p.marker(), turn));
+        matters |= turn == 0 && p.text().indexOf('\u2581') >= 0;
       }
     }
-    return matters ? turns : new byte[types.length];
+    return matters ? result : pieces;
   }
 
   /** The text as pieces spell it: they are matched after spaces have become U+2581. */

@@ -4,6 +4,7 @@ import dev.gemma4j.tokenizer.MalformedFileException;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Tokenizer;
 import dev.gemma4j.tokenizer.Vocabulary;
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -109,40 +110,44 @@ final class GgufTokenizer {
 
   private Vocabulary vocabulary() throws MalformedFileException {
     PieceType[] types = types();
-    boolean byteFallback = List.of(types).contains(PieceType.BYTE);
+    List<String> texts = texts(types);
+    float[] scores = scores();
+    List<Piece> pieces = new ArrayList<>(types.length);
+    for (int id = 0; id < types.length; id++) { // the format says nothing of turns
+      pieces.add(new Piece(texts.get(id), scores[id], types[id], markers[id], 0));
+    }
+    Vocabulary.Normalization normalization =
+        new Vocabulary.Normalization(
+            // llama.cpp's default is true, but no Gemma was trained so, and its first files lack
+            // the key.
+            metadata.flag(PREFIX + "add_space_prefix", false),
+            metadata.flag(PREFIX + "remove_extra_whitespaces", false),
+            true,
+            new byte[0]);
     return new Vocabulary(
-        pieces(types),
-        scores(),
-        types,
+        pieces,
         Vocabulary.Algorithm.BPE,
+        normalization,
         bosId,
         eosId,
         padId,
-        // llama.cpp's default is true, but no Gemma was trained so, and its first files lack the
-        // key.
-        metadata.flag(PREFIX + "add_space_prefix", false),
-        metadata.flag(PREFIX + "remove_extra_whitespaces", false),
-        true,
-        byteFallback,
-        new byte[0],
-        markers,
-        new byte[tokens.size()]); // the format says nothing of them
+        metadata.flag(PREFIX + "add_bos_token", true));
   }
 
-  private List<String> pieces(PieceType[] types) throws MalformedFileException {
-    List<String> pieces = new ArrayList<>(tokens.size());
+  private List<String> texts(PieceType[] types) throws MalformedFileException {
+    List<String> texts = new ArrayList<>(tokens.size());
     List<Integer> spaced = new ArrayList<>();
     for (Object token : tokens) {
       if (!(token instanceof String piece)) {
         throw metadata.wrong(TOKENS, token, "texts");
       }
-      if (types[pieces.size()] == PieceType.USER_DEFINED && piece.indexOf(' ') >= 0) {
-        spaced.add(pieces.size());
+      if (types[texts.size()] == PieceType.USER_DEFINED && piece.indexOf(' ') >= 0) {
+        spaced.add(texts.size());
       }
-      pieces.add(piece);
+      texts.add(piece);
     }
-    escape(pieces, spaced);
-    return pieces;
+    escape(texts, spaced);
+    return texts;
   }
 
   /**

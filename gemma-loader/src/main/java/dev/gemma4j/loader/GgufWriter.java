@@ -3,6 +3,7 @@ package dev.gemma4j.loader;
 import dev.gemma4j.io.OutputFile;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Vocabulary;
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.math.BigInteger;
@@ -205,23 +206,30 @@ public final class GgufWriter {
 
   private static void tokenizer(
       Map<String, Object> m, Vocabulary v, List<Integer> eosIds, int size) {
+    Vocabulary.Normalization normalization = v.normalization();
     if (v.algorithm() != Vocabulary.Algorithm.BPE
-        || v.charsMap().length > 0
-        || !v.escapeWhitespaces()) {
+        || normalization.charsMap().length > 0
+        || !normalization.escapeWhitespaces()) {
       throw new IllegalArgumentException(
           "tokenizer: found "
               + v.algorithm()
-              + (v.charsMap().length > 0 ? " with normalisation" : "")
+              + (normalization.charsMap().length > 0 ? " with normalisation" : "")
               + ", expected BPE that leaves texts as they are: GGUF has no form for others");
     }
     List<Object> tokens = new ArrayList<>();
     List<Object> scores = new ArrayList<>();
     List<Object> types = new ArrayList<>();
-    for (int id = 0; id < v.pieces().size(); id++) {
-      tokens.add(piece(v, id));
-      scores.add(v.scores()[id]);
-      boolean special = v.markers()[id] && v.types()[id] == PieceType.USER_DEFINED;
-      PieceType type = special ? PieceType.CONTROL : v.types()[id]; // as llama.cpp's converter
+    int unknown = -1;
+    for (Piece piece : v.pieces()) {
+      if (piece.type() == PieceType.UNKNOWN) {
+        unknown = tokens.size();
+      }
+      boolean defined = piece.type() == PieceType.USER_DEFINED;
+      // User-defined pieces are looked for before spaces become U+2581.
+      tokens.add(defined ? piece.text().replace('\u2581', ' ') : piece.text());
+      scores.add(piece.score());
+      boolean special = piece.marker() && defined;
+      PieceType type = special ? PieceType.CONTROL : piece.type(); // as llama.cpp's converter
       types.add(type.ordinal() + 1L); // SentencePiece numbers its types from 1
     }
     for (int id = tokens.size(); id < size; id++) { // llama.cpp wants one for each row
@@ -236,23 +244,14 @@ public final class GgufWriter {
     m.put("tokenizer.ggml.token_type", types);
     putId(m, "bos", v.bosId());
     putEnds(m, v, eosIds);
-    putId(m, "unknown", List.of(v.types()).indexOf(PieceType.UNKNOWN));
+    putId(m, "unknown", unknown);
     putId(m, "padding", v.padId());
-    m.put("tokenizer.ggml.add_bos_token", true);
+    m.put("tokenizer.ggml.add_bos_token", v.addBos());
     m.put("tokenizer.ggml.add_eos_token", false);
-    m.put("tokenizer.ggml.add_space_prefix", v.addDummyPrefix());
-    if (v.removeExtraWhitespaces()) {
+    m.put("tokenizer.ggml.add_space_prefix", normalization.addDummyPrefix());
+    if (normalization.removeExtraWhitespaces()) {
       m.put("tokenizer.ggml.remove_extra_whitespaces", true);
     }
-  }
-
-  /** User-defined pieces are looked for before spaces become U+2581. */
-  private static String piece(Vocabulary v, int id) {
-    String piece = v.pieces().get(id);
-    if (v.types()[id] == PieceType.USER_DEFINED && piece.indexOf('\u2581') >= 0) {
-      return piece.replace('\u2581', ' ');
-    }
-    return piece;
   }
 
   /**
@@ -269,7 +268,7 @@ public final class GgufWriter {
     if (ends.remove((Integer) own) || ends.isEmpty()) {
       ends.addFirst(own);
       if (ends.size() == 1) {
-        ends.add(v.pieces().indexOf("<end_of_turn>"));
+        ends.add(v.pieces().stream().map(Piece::text).toList().indexOf("<end_of_turn>"));
       }
     }
     putId(m, "eos", ends.getFirst());

@@ -154,14 +154,20 @@ final class HuggingFaceDirectory {
     return Files.exists(json) ? withBos(TokenizerJson.read(json)) : null;
   }
 
-  /** A fine-tune may begin its texts with another token, and transformers do so too. */
+  /** A fine-tune may begin its texts with another token or none, and transformers do so too. */
   private Tokenizer withBos(Tokenizer tokenizer) throws IOException {
     Path file = directory.resolve(TOKENIZER_CONFIG);
     String key = "bos_token";
     Values values = Files.exists(file) ? Json.read(file) : new Values(file.toString(), Map.of());
-    if (!values.has(key)) {
-      return tokenizer;
-    }
+    int id = values.has(key) ? bosId(values, key, tokenizer) : tokenizer.bosId();
+    boolean add = !values.has("add_bos_token") || values.flag("add_bos_token", true);
+    return id == tokenizer.bosId() && add
+        ? tokenizer
+        : Tokenizer.of(tokenizer.vocabulary().withBos(id, add), file.toString());
+  }
+
+  private static int bosId(Values values, String key, Tokenizer tokenizer)
+      throws MalformedFileException {
     boolean isText = values.map().get(key) instanceof String;
     String token = isText ? values.string(key) : values.object(key).string("content");
     int escaped = tokenizer.idOf(AddedTokens.escape(token));
@@ -169,9 +175,7 @@ final class HuggingFaceDirectory {
     if (id < 0) {
       throw values.wrong(key, token, "one of the " + tokenizer.vocabSize() + " tokens");
     }
-    return id == tokenizer.bosId()
-        ? tokenizer
-        : Tokenizer.of(tokenizer.vocabulary().withBosId(id), file.toString());
+    return id;
   }
 
   private List<Integer> eosIds(Values config, @Nullable Tokenizer tokenizer, int vocabSize)

@@ -7,6 +7,7 @@ import dev.gemma4j.tokenizer.MalformedFileException;
 import dev.gemma4j.tokenizer.PieceType;
 import dev.gemma4j.tokenizer.Tokenizer;
 import dev.gemma4j.tokenizer.Vocabulary;
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.CharConversionException;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -254,45 +255,38 @@ final class TokenizerJson {
 
   private Vocabulary vocabulary() throws MalformedFileException {
     checkMerges();
-    List<String> pieces = pieces();
+    List<String> texts = texts();
     PieceType[] types = new PieceType[vocab.size()];
     Arrays.fill(types, PieceType.NORMAL);
     BitSet special = new BitSet();
     BitSet normalized = new BitSet();
-    addedTokens(pieces, types, special, normalized);
-    types = Arrays.copyOf(types, pieces.size());
-    float[] scores = new float[pieces.size()];
-    boolean[] markers = new boolean[pieces.size()];
-    for (int id = 0; id < scores.length; id++) {
-      markers[id] = special.get(id);
-      scores[id] = -ranks.getOrDefault(pieces.get(id), NO_RANK);
-      types[id] = types[id] == null ? PieceType.USER_DEFINED : types[id];
-    }
+    addedTokens(texts, types, special, normalized);
+    int n = types.length;
+    types = Arrays.copyOf(types, texts.size());
+    Arrays.fill(types, n, types.length, PieceType.USER_DEFINED);
     Values values = new Values(file, model);
     int unknown = vocab.getOrDefault(values.string("unk_token"), -1);
     if (unknown < 0) {
       throw values.wrong("model.unk_token", value(model, "unk_token"), "a piece");
     }
     types[unknown] = PieceType.UNKNOWN;
-    boolean byteFallback = values.flag("byte_fallback", false);
-    if (byteFallback) {
-      bytes(pieces, types);
+    List<Piece> pieces = new ArrayList<>(types.length);
+    for (int id = 0; id < types.length; id++) {
+      String text = texts.get(id);
+      int rank = ranks.getOrDefault(text, NO_RANK);
+      pieces.add(new Piece(text, -rank, types[id], special.get(id), 0));
+    }
+    if (values.flag("byte_fallback", false)) {
+      bytes(pieces);
     }
     return new Vocabulary(
-        pieces,
-        scores,
-        types,
+        AddedTokens.inTurns(pieces, normalized),
         Vocabulary.Algorithm.BPE,
+        Vocabulary.Normalization.GEMMA,
         control("<bos>", types),
         control("<eos>", types),
         control("<pad>", types),
-        false,
-        false,
-        true,
-        byteFallback,
-        new byte[0],
-        markers,
-        AddedTokens.turns(pieces, types, normalized));
+        true);
   }
 
   private int control(String piece, PieceType[] types) {
@@ -321,7 +315,7 @@ final class TokenizerJson {
     }
   }
 
-  private List<String> pieces() throws MalformedFileException {
+  private List<String> texts() throws MalformedFileException {
     String[] pieces = new String[vocab.size()];
     for (Map.Entry<String, Integer> entry : vocab.entrySet()) {
       int id = entry.getValue();
@@ -341,8 +335,7 @@ final class TokenizerJson {
    * Gives the added tokens their types, appends those that the model's vocabulary lacks, and notes
    * which are special and which normalized.
    */
-  private void addedTokens(
-      List<String> pieces, PieceType[] types, BitSet special, BitSet normalized)
+  private void addedTokens(List<String> texts, PieceType[] types, BitSet special, BitSet normalized)
       throws MalformedFileException {
     Values values = new Values(file, tokenizer);
     if (!values.has("added_tokens")) {
@@ -353,15 +346,15 @@ final class TokenizerJson {
       String content = added.string("content");
       int id = added.integer("id");
       AddedTokens.requirePlain(added, content);
-      if (vocab.getOrDefault(content, pieces.size()) != id) {
+      if (vocab.getOrDefault(content, texts.size()) != id) {
         throw added.wrong(
             "added_tokens." + content + ".id",
             id,
-            String.valueOf(vocab.getOrDefault(content, pieces.size())));
+            String.valueOf(vocab.getOrDefault(content, texts.size())));
       }
-      if (id == pieces.size()) {
+      if (id == texts.size()) {
         vocab.put(content, id);
-        pieces.add(AddedTokens.escape(content));
+        texts.add(AddedTokens.escape(content));
       } else if (id < types.length) {
         // Others that are called special too are user-defined in Gemma's own tokenizer.model.
         types[id] = CONTROLS.contains(content) ? PieceType.CONTROL : PieceType.USER_DEFINED;
@@ -372,15 +365,20 @@ final class TokenizerJson {
   }
 
   /** Gemma 1's file spells one of them, the tab, as the character that it stands for. */
-  private void bytes(List<String> pieces, PieceType[] types) {
+  private void bytes(List<Piece> pieces) throws MalformedFileException {
     int first = vocab.getOrDefault("<0x00>", -1);
-    for (int b = 0; b < 256 && first >= 0; b++) {
+    if (first < 0) {
+      throw new MalformedFileException(file, VOCAB, "no piece <0x00>", "one for each byte");
+    }
+    for (int b = 0; b < 256; b++) {
       String name = String.format("<0x%02X>", b);
       int id = vocab.getOrDefault(name, first + b);
-      if (id < pieces.size()
-          && (pieces.get(id).equals(name) || pieces.get(id).equals(String.valueOf((char) b)))) {
-        pieces.set(id, name);
-        types[id] = PieceType.BYTE;
+      if (id >= pieces.size()) {
+        continue;
+      }
+      Piece piece = pieces.get(id);
+      if (piece.text().equals(name) || piece.text().equals(String.valueOf((char) b))) {
+        pieces.set(id, new Piece(name, piece.score(), PieceType.BYTE));
       }
     }
   }

@@ -8,12 +8,14 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
 import dev.gemma4j.tokenizer.MalformedFileException;
+import dev.gemma4j.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledOnOs;
 import org.junit.jupiter.api.condition.OS;
@@ -240,6 +242,26 @@ class CheckpointTest {
     Files.copy(resource("fuzz/tokenizer_json/bpe"), dir.resolve("tokenizer.json"));
     try (Checkpoint c = Checkpoint.open(dir)) {
       assertThat(c.tokenizer().bosId()).isEqualTo(id);
+    }
+  }
+
+  /** Both in a directory and in the GGUF file that is made of it. */
+  @ParameterizedTest
+  @CsvSource({"false, false", "true, true", "null, true"})
+  void textsBeginWithATokenUnlessTheTokenizerConfigSaysNo(String said, boolean adds)
+      throws IOException {
+    copy(MQA, dir);
+    Files.writeString(dir.resolve("tokenizer_config.json"), "{\"add_bos_token\": " + said + "}");
+    try (Checkpoint c = Checkpoint.open(dir)) {
+      assertThat(c.tokenizer().addsBos()).isEqualTo(adds);
+      assertThat(c.tokenizer().bosId()).isEqualTo(2); // which chats begin with
+      Map<String, Object> metadata =
+          GgufWriter.metadata(
+              "x", c.config(), TensorType.F32, c.tokenizer().vocabulary(), c.eosIds(), null);
+      Tokenizer copy = GgufTokenizer.read(new Values("x.gguf", metadata));
+      assertThat(copy).isNotNull();
+      assertThat(copy.addsBos()).isEqualTo(adds);
+      assertThat(copy.bosId()).isEqualTo(2);
     }
   }
 

@@ -1,16 +1,22 @@
 package dev.gemma4j.tokenizer;
 
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
+import java.util.List;
+
 /** The pieces that a text is searched for before it is segmented: all, and those of each turn. */
 final class Literals {
-  private final byte[] turns; // by id
+  /** Far more than any file asks for; each has a trie. */
+  static final int MAX_TURN = 127;
+
+  private final List<Piece> pieces;
   private final ByteTrie all = new ByteTrie();
   private final ByteTrie[] tries;
 
-  Literals(byte[] turns) {
-    this.turns = turns;
+  Literals(List<Piece> pieces) {
+    this.pieces = pieces;
     int last = 0;
-    for (byte turn : turns) {
-      last = Math.max(last, turn);
+    for (Piece piece : pieces) {
+      last = Math.clamp(piece.turn(), last, MAX_TURN);
     }
     tries = new ByteTrie[last + 1];
     tries[0] = all;
@@ -22,7 +28,7 @@ final class Literals {
   void add(byte[] text, int id) {
     all.add(text, id);
     if (tries[0] != all) {
-      tries[turns[id]].add(text, id);
+      tries[pieces.get(id).turn()].add(text, id);
     }
   }
 

@@ -2,13 +2,13 @@ package dev.gemma4j.tokenizer;
 
 import com.google.protobuf.CodedInputStream;
 import com.google.protobuf.WireFormat;
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CharsetDecoder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -26,9 +26,7 @@ final class ModelProtoReader {
 
   private final String source;
   private final CharsetDecoder utf8 = StandardCharsets.UTF_8.newDecoder(); // a strict one
-  private final List<String> pieces = new ArrayList<>();
-  private float[] scores = new float[1024];
-  private final List<PieceType> types = new ArrayList<>();
+  private final List<Piece> pieces = new ArrayList<>();
   private int modelType = 1;
   private boolean byteFallback;
   private int bosId = 1;
@@ -138,12 +136,7 @@ final class ModelProtoReader {
       throw new MalformedFileException(
           source, "pieces", "more than " + MAX_PIECES, "at most as many");
     }
-    if (pieces.size() == scores.length) {
-      scores = Arrays.copyOf(scores, 2 * scores.length);
-    }
-    scores[pieces.size()] = score;
-    types.add(TYPES[type - 1]);
-    pieces.add(piece);
+    pieces.add(new Piece(piece, score, TYPES[type - 1]));
   }
 
   private boolean trainerSpec(int tag, CodedInputStream in) throws IOException {
@@ -206,18 +199,21 @@ final class ModelProtoReader {
       throw new MalformedFileException(
           source, "trainer_spec.model_type", String.valueOf(modelType), "1 (unigram) or 2 (BPE)");
     }
+    boolean bytes = pieces.stream().anyMatch(piece -> piece.type() == PieceType.BYTE);
+    if (bytes != byteFallback) {
+      throw refused(
+          "trainer_spec.byte_fallback",
+          String.valueOf(byteFallback),
+          bytes + ", as there are " + (bytes ? "" : "no ") + "pieces for bytes");
+    }
     return new Vocabulary(
-        List.copyOf(pieces),
-        Arrays.copyOf(scores, pieces.size()),
-        types.toArray(PieceType[]::new),
+        pieces,
         modelType == 2 ? Vocabulary.Algorithm.BPE : Vocabulary.Algorithm.UNIGRAM,
+        new Vocabulary.Normalization(
+            addDummyPrefix, removeExtraWhitespaces, escapeWhitespaces, charsMap),
         bosId,
         eosId,
         padId,
-        addDummyPrefix,
-        removeExtraWhitespaces,
-        escapeWhitespaces,
-        byteFallback,
-        charsMap);
+        true);
   }
 }

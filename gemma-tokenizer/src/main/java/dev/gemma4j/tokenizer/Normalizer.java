@@ -11,13 +11,13 @@ final class Normalizer {
   private static final int MAX_RULE = 1 << 10; // bytes: a hostile trie may go round in circles
   private static final int MAX_LENGTH = Integer.MAX_VALUE - 8; // of an array
 
-  private final Vocabulary vocabulary;
+  private final Vocabulary.Normalization rules;
   private final int[] trie; // Darts double array units
   private final byte[] replacements; // NUL-terminated
 
-  Normalizer(Vocabulary vocabulary, String source) throws MalformedFileException {
-    this.vocabulary = vocabulary;
-    byte[] map = vocabulary.charsMap();
+  Normalizer(Vocabulary.Normalization rules, String source) throws MalformedFileException {
+    this.rules = rules;
+    byte[] map = rules.charsMap();
     if (map.length == 0) {
       trie = new int[0];
       replacements = map;
@@ -69,12 +69,12 @@ final class Normalizer {
 
   /** With {@code origins} the result tells where its bytes came from. */
   Result normalize(byte[] in, ByteTrie userDefined, boolean origins) {
-    if (!origins && trie.length == 0 && !vocabulary.removeExtraWhitespaces()) {
+    if (!origins && trie.length == 0 && !rules.removeExtraWhitespaces()) {
       return new Result(escape(in));
     }
     Result out = new Result(in.length + 3);
-    byte[] space = vocabulary.escapeWhitespaces() ? ESCAPED_SPACE : SPACE;
-    boolean squeeze = vocabulary.removeExtraWhitespaces();
+    byte[] space = rules.escapeWhitespaces() ? ESCAPED_SPACE : SPACE;
+    boolean squeeze = rules.removeExtraWhitespaces();
     Prefix prefix = new Prefix();
     int at = 0;
     if (squeeze) {
@@ -90,7 +90,7 @@ final class Normalizer {
       out.origin[0] = at;
       return out;
     }
-    if (vocabulary.addDummyPrefix()) {
+    if (rules.addDummyPrefix()) {
       out.append(space, 0, space.length, at);
     }
     boolean previousSpace = squeeze;
@@ -124,8 +124,8 @@ final class Normalizer {
 
   /** All that is to do without a table and without squeezing: spaces, and one in front. */
   private byte[] escape(byte[] in) {
-    byte[] space = vocabulary.escapeWhitespaces() ? ESCAPED_SPACE : SPACE;
-    int first = vocabulary.addDummyPrefix() && in.length > 0 ? space.length : 0;
+    byte[] space = rules.escapeWhitespaces() ? ESCAPED_SPACE : SPACE;
+    int first = rules.addDummyPrefix() && in.length > 0 ? space.length : 0;
     long length = first + in.length;
     for (byte b : in) {
       length += b == ' ' ? space.length - 1 : 0;

@@ -1,5 +1,6 @@
 package dev.gemma4j.tokenizer;
 
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.channels.ClosedByInterruptException;
@@ -41,6 +42,7 @@ public final class Tokenizer {
   private final Vocabulary vocabulary;
   private final int[] byteValues; // by id, -1 for no byte piece
   private final int[] byteIds; // by byte, -1 for none
+  private final boolean byteFallback; // whether what has no piece becomes bytes
   private final boolean[] markers; // by id
   private final int unkId;
   private final Literals userDefined;
@@ -64,33 +66,40 @@ public final class Tokenizer {
     Arrays.fill(byteValues, -1);
     Arrays.fill(byteIds, -1);
     markers = new boolean[n];
-    userDefined = new Literals(vocabulary.turns());
-    userDefinedText = new Literals(vocabulary.turns());
+    userDefined = new Literals(vocabulary.pieces());
+    userDefinedText = new Literals(vocabulary.pieces());
     byte[][] texts = new byte[n][];
+    float[] scores = new float[n];
+    PieceType[] types = new PieceType[n];
     boolean[] included = new boolean[n];
     int unknown = -1;
     for (int id = 0; id < n; id++) {
-      String piece = vocabulary.pieces().get(id);
-      PieceType type = vocabulary.types()[id];
-      if (piece.isEmpty()) {
+      Piece piece = vocabulary.pieces().get(id);
+      String text = piece.text();
+      scores[id] = piece.score();
+      types[id] = piece.type();
+      if (text.isEmpty()) {
         throw new MalformedFileException(source, "piece " + id, "an empty text", "some text");
       }
-      texts[id] = Utf8.encode(piece);
+      texts[id] = Utf8.encode(text);
       if (texts[id].length > MAX_PIECE) {
         throw new MalformedFileException(
             source, "piece " + id, texts[id].length + " bytes", "at most " + MAX_PIECE);
       }
-      if (vocabulary.turns()[id] < 0) {
+      if (piece.turn() < 0 || piece.turn() > Literals.MAX_TURN) {
         throw new MalformedFileException(
-            source, "turn of piece " + id, String.valueOf(vocabulary.turns()[id]), "at least 0");
+            source,
+            "turn of piece " + id,
+            String.valueOf(piece.turn()),
+            "0 to " + Literals.MAX_TURN);
       }
-      if (Float.isNaN(vocabulary.scores()[id])) {
+      if (Float.isNaN(piece.score())) {
         throw new MalformedFileException(source, "score of piece " + id, "NaN", "a number");
       }
       int twin = table.add(texts[id]);
       if (twin >= 0) {
         throw new MalformedFileException(
-            source, "piece " + id, "'" + piece + "', which is also piece " + twin, "a new text");
+            source, "piece " + id, "'" + text + "', which is also piece " + twin, "a new text");
       }
       if (table.isFlooded()) {
         throw new MalformedFileException(
@@ -99,14 +108,14 @@ public final class Tokenizer {
             "a hash that " + PieceTable.MAX_DISTANCE + " pieces before it crowd",
             "pieces that were not made to share one");
       }
-      switch (type) {
+      switch (piece.type()) {
         case NORMAL, UNUSED -> included[id] = true;
         case USER_DEFINED -> {
           included[id] = true;
           userDefined.add(texts[id], id);
           markers[id] =
-              MARKER.matcher(piece).matches()
-                  || vocabulary.markers()[id] && !piece.replace('\u2581', ' ').isBlank();
+              MARKER.matcher(text).matches()
+                  || piece.marker() && !text.replace('\u2581', ' ').isBlank();
           if (!markers[id]) {
             userDefinedText.add(texts[id], id);
           }
@@ -119,11 +128,11 @@ public final class Tokenizer {
           unknown = id;
         }
         case BYTE -> {
-          if (!BYTE.matcher(piece).matches()) {
+          if (!BYTE.matcher(text).matches()) {
             throw new MalformedFileException(
-                source, "BYTE piece " + id, "'" + piece + "'", "<0x00> to <0xFF>");
+                source, "BYTE piece " + id, "'" + text + "'", "<0x00> to <0xFF>");
           }
-          byteValues[id] = Integer.parseInt(piece, 3, 5, 16);
+          byteValues[id] = Integer.parseInt(text, 3, 5, 16);
           byteIds[byteValues[id]] = id;
         }
         case CONTROL -> {}
@@ -133,14 +142,15 @@ public final class Tokenizer {
       throw new MalformedFileException(
           source, "pieces", n + " pieces, none of type UNKNOWN", "one of type UNKNOWN");
     }
-    for (int b = 0; vocabulary.byteFallback() && b < 256; b++) {
+    byteFallback = Arrays.stream(byteIds).anyMatch(id -> id >= 0);
+    for (int b = 0; byteFallback && b < 256; b++) {
       if (byteIds[b] < 0) {
         throw new MalformedFileException(
             source, "pieces", String.format("no piece <0x%02X>", b), "one for each byte");
       }
     }
     unkId = unknown;
-    normalizer = new Normalizer(vocabulary, source);
+    normalizer = new Normalizer(vocabulary.normalization(), source);
     if (vocabulary.algorithm() == Vocabulary.Algorithm.BPE) {
       CharPairs pairs = new CharPairs();
       for (int id = 0; id < n; id++) {
@@ -148,11 +158,11 @@ public final class Tokenizer {
           pairs.addAll(texts[id]);
         }
       }
-      Bpe bpe = new Bpe(table, vocabulary.scores(), vocabulary.types(), included, pairs);
+      Bpe bpe = new Bpe(table, scores, types, included, pairs);
       algorithm = bpe::encode;
       literalAlgorithm = bpe.without(markers)::encode;
     } else {
-      Unigram unigram = new Unigram(texts, included, vocabulary.scores(), vocabulary.types());
+      Unigram unigram = new Unigram(texts, included, scores, types);
       boolean[] none = new boolean[n];
       algorithm = (text, from, to, defined, out) -> unigram.encode(text, from, to, none, out);
       literalAlgorithm =
@@ -214,29 +224,9 @@ public final class Tokenizer {
    * A tokenizer of a vocabulary from some other file.
    *
    * @param source the file's name in errors
-   * @throws MalformedFileException when pieces, scores and types make no vocabulary
+   * @throws MalformedFileException when the pieces make no vocabulary
    */
   public static Tokenizer of(Vocabulary vocabulary, String source) throws MalformedFileException {
-    int n = vocabulary.pieces().size();
-    if (vocabulary.scores().length != n
-        || vocabulary.types().length != n
-        || vocabulary.markers().length != n
-        || vocabulary.turns().length != n) {
-      throw new MalformedFileException(
-          source,
-          "vocabulary",
-          n
-              + " pieces, "
-              + vocabulary.scores().length
-              + " scores, "
-              + vocabulary.types().length
-              + " types, "
-              + vocabulary.markers().length
-              + " markers, "
-              + vocabulary.turns().length
-              + " turns",
-          "as many of each");
-    }
     return new Tokenizer(vocabulary, source);
   }
 
@@ -300,7 +290,7 @@ public final class Tokenizer {
     for (int i = 0; i < segments.size; i++) {
       int to = segments.ends[i];
       int id = segments.ids[i];
-      boolean fallBack = id < 0 && vocabulary.byteFallback();
+      boolean fallBack = id < 0 && byteFallback;
       int count = fallBack ? to - from : 1;
       if (id < 0 && !fallBack && afterUnknown) {
         count = 0; // neighbouring unknowns are one token
@@ -401,11 +391,11 @@ public final class Tokenizer {
 
   /** Whether decoding drops a space at the beginning of the text if it was U+2581 in a piece. */
   public boolean dropsLeadingSpace() {
-    return vocabulary.addDummyPrefix() || vocabulary.removeExtraWhitespaces();
+    return vocabulary.normalization().addDummyPrefix() || dropsAllLeadingSpace();
   }
 
   boolean dropsAllLeadingSpace() {
-    return vocabulary.removeExtraWhitespaces();
+    return vocabulary.normalization().removeExtraWhitespaces();
   }
 
   /** The byte that a byte piece stands for, or -1. */
@@ -433,24 +423,9 @@ public final class Tokenizer {
     return id;
   }
 
-  /** What the tokenizer was made of, its arrays copied. */
+  /** What the tokenizer was made of. */
   public Vocabulary vocabulary() {
-    Vocabulary v = vocabulary;
-    return new Vocabulary(
-        v.pieces(),
-        v.scores().clone(),
-        v.types().clone(),
-        v.algorithm(),
-        v.bosId(),
-        v.eosId(),
-        v.padId(),
-        v.addDummyPrefix(),
-        v.removeExtraWhitespaces(),
-        v.escapeWhitespaces(),
-        v.byteFallback(),
-        v.charsMap().clone(),
-        v.markers().clone(),
-        v.turns().clone());
+    return vocabulary;
   }
 
   /** The number of pieces. */
@@ -464,7 +439,7 @@ public final class Tokenizer {
    * @throws IllegalArgumentException when the id is not in the vocabulary
    */
   public String piece(int id) {
-    return vocabulary.pieces().get(check(id));
+    return vocabulary.pieces().get(check(id)).text();
   }
 
   /**
@@ -473,7 +448,7 @@ public final class Tokenizer {
    * @throws IllegalArgumentException when the id is not in the vocabulary
    */
   public float score(int id) {
-    return vocabulary.scores()[check(id)];
+    return vocabulary.pieces().get(check(id)).score();
   }
 
   /**
@@ -482,7 +457,7 @@ public final class Tokenizer {
    * @throws IllegalArgumentException when the id is not in the vocabulary
    */
   public PieceType type(int id) {
-    return vocabulary.types()[check(id)];
+    return vocabulary.pieces().get(check(id)).type();
   }
 
   /** The id of a piece given as the vocabulary spells it, or -1. */
@@ -494,6 +469,14 @@ public final class Tokenizer {
   /** The beginning-of-text token, or -1. */
   public int bosId() {
     return inRange(vocabulary.bosId());
+  }
+
+  /**
+   * Whether texts begin with the beginning-of-text token. It does unless the file says that it was
+   * trained on texts without; {@link #encode} leaves it to the caller.
+   */
+  public boolean addsBos() {
+    return vocabulary.addBos();
   }
 
   /** The end-of-text token, or -1. */

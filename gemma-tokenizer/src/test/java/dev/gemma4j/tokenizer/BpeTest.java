@@ -3,6 +3,7 @@ package dev.gemma4j.tokenizer;
 import static dev.gemma4j.tokenizer.TokenizerGoldenTest.tokenizer;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -18,30 +19,14 @@ class BpeTest {
   /** A vocabulary of the given pieces after an unknown one and the 256 bytes. */
   private static Tokenizer vocabulary(Map<String, PieceType> pieces, float[] scores)
       throws MalformedFileException {
-    List<String> texts = new ArrayList<>(List.of("<unk>"));
-    List<PieceType> types = new ArrayList<>(List.of(PieceType.UNKNOWN));
+    List<Piece> all = new ArrayList<>(List.of(new Piece("<unk>", 0, PieceType.UNKNOWN)));
     for (int b = 0; b < 256; b++) {
-      texts.add(String.format("<0x%02X>", b));
-      types.add(PieceType.BYTE);
+      all.add(new Piece(String.format("<0x%02X>", b), 0, PieceType.BYTE));
     }
-    texts.addAll(pieces.keySet());
-    types.addAll(pieces.values());
-    float[] all = new float[texts.size()];
-    System.arraycopy(scores, 0, all, 257, pieces.size());
+    pieces.forEach((text, type) -> all.add(new Piece(text, scores[all.size() - 257], type)));
     return Tokenizer.of(
         new Vocabulary(
-            texts,
-            all,
-            types.toArray(PieceType[]::new),
-            Vocabulary.Algorithm.BPE,
-            -1,
-            -1,
-            -1,
-            false,
-            false,
-            true,
-            true,
-            new byte[0]),
+            all, Vocabulary.Algorithm.BPE, Vocabulary.Normalization.GEMMA, -1, -1, -1, true),
         "test");
   }
 
@@ -174,14 +159,16 @@ class BpeTest {
   }
 
   private static boolean cutsTexts(Tokenizer tokenizer) {
-    Vocabulary vocabulary = tokenizer.vocabulary();
     boolean[] usable = new boolean[tokenizer.vocabSize()];
+    float[] scores = new float[usable.length];
+    PieceType[] types = new PieceType[usable.length];
     PieceTable table = new PieceTable(usable.length);
     for (int id = 0; id < usable.length; id++) {
       table.add(Utf8.encode(tokenizer.piece(id)));
       usable[id] = id > 256;
+      scores[id] = tokenizer.score(id);
+      types[id] = tokenizer.type(id);
     }
-    return new Bpe(table, vocabulary.scores(), vocabulary.types(), usable, new CharPairs())
-        .cutsTexts();
+    return new Bpe(table, scores, types, usable, new CharPairs()).cutsTexts();
   }
 }

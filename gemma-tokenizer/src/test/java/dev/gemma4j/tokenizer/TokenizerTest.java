@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dev.gemma4j.tokenizer.Vocabulary.Piece;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -209,6 +210,13 @@ class TokenizerTest {
         concat(UNKNOWN, field(5, field(2, new byte[4]))),
         "denormalizer_spec.precompiled_charsmap: found 4 bytes, expected none");
     refuses(concat(UNKNOWN, piece("a", nan)), "score of piece 1: found NaN");
+    byte[] byteFallback = field(2, new byte[] {(byte) 0x98, 2, 1});
+    refuses(
+        concat(UNKNOWN, byteFallback),
+        "trainer_spec.byte_fallback: found true, expected false, as there are no pieces for bytes");
+    refuses(
+        concat(UNKNOWN, piece("<0x00>", (byte) 0x18, (byte) 6)),
+        "trainer_spec.byte_fallback: found false, expected true, as there are pieces for bytes");
     byte[] unknown = " \u2047 ".getBytes(StandardCharsets.UTF_8);
     byte[] usual = concat(UNKNOWN, field(2, field(44, unknown)), field(5, field(2, new byte[0])));
     assertThat(Tokenizer.parse(usual, "x").vocabSize()).isEqualTo(1);
@@ -320,32 +328,20 @@ class TokenizerTest {
 
   /** Of a, aa, b, and the user-defined aaa. */
   private static Tokenizer unigram(float... scores) throws IOException {
-    PieceType[] types = {
-      PieceType.UNKNOWN,
-      PieceType.NORMAL,
-      PieceType.NORMAL,
-      PieceType.NORMAL,
-      PieceType.USER_DEFINED
-    };
-    return of(
-        List.of("<unk>", "a", "aa", "b", "aaa"),
-        new float[] {0, scores[0], scores[1], scores[2], 0},
-        types,
-        Vocabulary.Algorithm.UNIGRAM,
-        new byte[0]);
+    List<Piece> pieces =
+        List.of(
+            new Piece("<unk>", 0, PieceType.UNKNOWN),
+            new Piece("a", scores[0], PieceType.NORMAL),
+            new Piece("aa", scores[1], PieceType.NORMAL),
+            new Piece("b", scores[2], PieceType.NORMAL),
+            new Piece("aaa", 0, PieceType.USER_DEFINED));
+    return of(pieces, Vocabulary.Algorithm.UNIGRAM, new byte[0]);
   }
 
-  private static Tokenizer of(
-      List<String> pieces,
-      float[] scores,
-      PieceType[] types,
-      Vocabulary.Algorithm algorithm,
-      byte[] charsMap)
+  private static Tokenizer of(List<Piece> pieces, Vocabulary.Algorithm algorithm, byte[] charsMap)
       throws IOException {
-    return Tokenizer.of(
-        new Vocabulary(
-            pieces, scores, types, algorithm, -1, -1, -1, false, false, true, false, charsMap),
-        "test");
+    Vocabulary.Normalization rules = new Vocabulary.Normalization(false, false, true, charsMap);
+    return Tokenizer.of(new Vocabulary(pieces, algorithm, rules, -1, -1, -1, true), "test");
   }
 
   /** A text would be searched for it from each of its places. */
@@ -368,8 +364,10 @@ class TokenizerTest {
   }
 
   private static Tokenizer ofOne(String piece, byte[] charsMap) throws IOException {
-    PieceType[] types = {PieceType.UNKNOWN, PieceType.USER_DEFINED};
-    return of(List.of("<unk>", piece), new float[2], types, Vocabulary.Algorithm.BPE, charsMap);
+    List<Piece> pieces =
+        List.of(
+            new Piece("<unk>", 0, PieceType.UNKNOWN), new Piece(piece, 0, PieceType.USER_DEFINED));
+    return of(pieces, Vocabulary.Algorithm.BPE, charsMap);
   }
 
   @Test

@@ -233,8 +233,7 @@ record CompletionRequest(
     if (format == null) {
       return null;
     }
-    String type = Fields.of("response_format", format).text("type");
-    return switch (type == null ? "" : type) {
+    return switch (Fields.of("response_format", format).json().path("type").asText()) {
       case "text" -> null;
       case "json_object" -> {
         builder.constraint(Constraints.jsonObject());

@@ -121,7 +121,7 @@ record Fields(JsonNode json) {
   }
 
   static ApiException wrong(String name, String expected, JsonNode found) {
-    String text = found.toString();
+    String text = found.isMissingNode() ? "nothing" : found.toString();
     text = text.length() > 100 ? text.substring(0, 100) + "..." : text;
     return ApiException.badRequest(
         "Invalid '" + name + "': expected " + expected + ", but found " + text, name);

@@ -414,6 +414,7 @@ class OpenAiServerTest {
         "{'prompt': 'x', 'echo': true} | echo",
         "{'prompt': 'x', 'stream_options': {}} | stream_options",
         "{'prompt': 'x', 'response_format': {'type': 'xml'}} | response_format",
+        "{'prompt': 'x', 'response_format': {'type': 7}} | response_format",
         "{'prompt': {}} | prompt",
         "{} | prompt",
         "[] | null",
@@ -427,6 +428,12 @@ class OpenAiServerTest {
     JsonNode error = JSON.readTree(response.body()).get("error");
     assertThat(error.get("type").asText()).isEqualTo("invalid_request_error");
     assertThat(error.get("param").asText()).isEqualTo(param);
+  }
+
+  @Test
+  void whatIsMissingIsFoundToBeNothing() throws Exception {
+    String body = "{\"messages\": [{\"role\": \"user\"}]}";
+    assertThat(send(server, "/v1/chat/completions", body).body()).contains("but found nothing");
   }
 
   @ParameterizedTest
