@@ -25,6 +25,15 @@ public final class KernelProvider {
   }
 
   /**
+   * Whether the JVM's vectors are of a length that the kernels are written for. Shorter ones are
+   * what a JVM says that has none, and longer ones no processor has had yet.
+   */
+  static boolean vectorFits() {
+    int bits = VectorKernels.F.vectorBitSize();
+    return bits >= 128 && bits <= 512;
+  }
+
+  /**
    * The vector kernels where the JVM has them and compiles them, else the scalar ones with a
    * warning.
    */
@@ -41,6 +50,13 @@ public final class KernelProvider {
               + " -XX:TieredStopAtLevel=1 or -Xint to use the vector ones");
       return scalar();
     }
+    if (!vectorFits()) {
+      log.warn(
+          "Running on scalar kernels, several times slower: the vector ones need a processor with"
+              + " vectors of 128 to 512 bits, and the JVM prefers {} here",
+          VectorKernels.F.vectorBitSize());
+      return scalar();
+    }
     return vector();
   }
 
@@ -48,12 +64,19 @@ public final class KernelProvider {
    * The Vector API's kernels, which plain loops of the same results stand in for until they are
    * compiled.
    *
-   * @throws IllegalStateException when the JVM lacks the module
+   * @throws IllegalStateException when the JVM lacks the module, or the processor vectors of 128 to
+   *     512 bits
    */
   public static Kernels vector() {
     if (!vectorAvailable()) {
       throw new IllegalStateException(
           "vector kernels need the JVM option --add-modules jdk.incubator.vector");
+    }
+    if (!vectorFits()) {
+      throw new IllegalStateException(
+          "vector kernels need vectors of 128 to 512 bits, and the JVM prefers "
+              + VectorKernels.F.vectorBitSize()
+              + " here");
     }
     return new StartingKernels();
   }

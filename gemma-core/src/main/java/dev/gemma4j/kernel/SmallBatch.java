@@ -86,6 +86,7 @@ final class SmallBatch {
     int turns = VectorDot.turns(from, to, ROWS);
     boolean decodes =
         w.type() == TensorType.F16 || w.type() == TensorType.Q8_0 && !VectorDot.BYTES_WIDEN;
+    MemorySegment weights = decodes ? input : w.data();
     int block = bytes <= NEAR && !decodes ? TURNS : 1;
     for (int first = 0; first < turns; first += block) {
       for (int b = 0; b < batch; b += ROWS) {
@@ -96,8 +97,13 @@ final class SmallBatch {
           int d = turn < quarter ? quarter : 0;
           long row = r * w.rowBytes();
           long next = d * w.rowBytes();
-          if (decodes && b == 0) {
-            decode(w, row, next, input, tiles * bytes);
+          if (decodes) {
+            long decoded = tiles * bytes;
+            if (b == 0) {
+              decode(w, row, next, input, decoded);
+            }
+            row = decoded;
+            next = bytes / ROWS;
           }
           switch (decodes ? TensorType.F32 : w.type()) {
             case BF16 -> {
@@ -117,13 +123,7 @@ final class SmallBatch {
                 q8(w.data(), row, next, input, at, cols, sums);
               }
             }
-            default -> {
-              if (decodes) {
-                f32(input, tiles * bytes, bytes / ROWS, input, at, cols, sums);
-              } else {
-                f32(w.data(), row, next, input, at, cols, sums);
-              }
-            }
+            default -> f32(weights, row, next, input, at, cols, sums);
           }
           fold(sums, ROWS * ROWS);
           store(sums, Math.min(ROWS, batch - b), y, b * yStride + r, yStride, d);
@@ -220,10 +220,9 @@ final class SmallBatch {
       FloatVector scale = VectorDot.scale(w, at);
       for (int j = 0; j < 32; j += VectorDot.B.length()) {
         ByteVector bytes = ByteVector.fromMemorySegment(VectorDot.B, w, at + 2 + j, LE);
-        for (int part = 0; part < VectorDot.B.length() / LANES; part++) {
-          ((FloatVector) bytes.convertShape(VectorOperators.B2F, F, part))
-              .mul(scale)
-              .intoMemorySegment(out, to + 4L * (i + j + part * LANES), LE);
+        for (int part = 0; part < VectorDot.PARTS; part++) {
+          FloatVector weights = VectorDot.floats(bytes, part).mul(scale);
+          weights.intoMemorySegment(out, to + 4L * (i + j + part * LANES), LE);
         }
       }
     }

@@ -46,6 +46,9 @@ final class VectorDot {
           ? VectorSpecies.of(byte.class, VectorShape.forBitSize(F.vectorBitSize() / 4))
           : ByteVector.SPECIES_64;
 
+  /** Vectors of floats that one of B becomes. */
+  static final int PARTS = B.length() / LANES;
+
   // A half's sign, exponent and mantissa moved to their places in a float; multiplying by 2^112
   // rebiases the exponent, and subnormal halves come out right too. Infinity and NaN come out as
   // 65536 and more: another 2^112 makes infinity of these, and of nothing else.
@@ -398,7 +401,12 @@ final class VectorDot {
 
   /** Bytes as floats. */
   static FloatVector floats(ByteVector bytes) {
-    return (FloatVector) bytes.convertShape(B2F, F, 0);
+    return floats(bytes, 0);
+  }
+
+  /** The part-th LANES of them, of as many parts as {@link #PARTS}. */
+  static FloatVector floats(ByteVector bytes, int part) {
+    return (FloatVector) bytes.convertShape(B2F, F, part);
   }
 
   /** Those that lie there; not in a file, see {@link #faultsThrow}. */

@@ -306,7 +306,7 @@ final class VectorKernels implements Kernels {
    * that is passed to one it does not inline is an allocation.
    */
   static float sum(FloatVector v) {
-    return pair(fold2(fold4(fold8(v))));
+    return pair(fold4(fold8(v)));
   }
 
   private static FloatVector fold8(FloatVector v) {
@@ -317,12 +317,9 @@ final class VectorKernels implements Kernels {
     return LANES > 4 ? v.add(v.rearrange(BY_4)) : v;
   }
 
-  private static FloatVector fold2(FloatVector v) {
-    return LANES > 2 ? v.add(v.rearrange(BY_2)) : v;
-  }
-
   private static float pair(FloatVector v) {
-    return v.lane(0) + v.lane(1);
+    FloatVector w = v.add(v.rearrange(BY_2));
+    return w.lane(0) + w.lane(1);
   }
 
   /**
@@ -331,9 +328,6 @@ final class VectorKernels implements Kernels {
    * the loop.
    */
   static float sum(float[] lanes, int at) {
-    if (LANES < 4) {
-      return lanes[at] + lanes[at + 1];
-    }
     return (everyFourth(lanes, at) + everyFourth(lanes, at + 2))
         + (everyFourth(lanes, at + 1) + everyFourth(lanes, at + 3));
   }

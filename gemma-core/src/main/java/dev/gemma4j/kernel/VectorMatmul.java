@@ -28,7 +28,6 @@ import jdk.incubator.vector.VectorShuffle;
 final class VectorMatmul {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
   private static final int LANES = F.length();
-  private static final int BYTES = VectorDot.B.length();
 
   /** Columns of one panel. */
   private static final int COLUMNS = 256;
@@ -45,10 +44,11 @@ final class VectorMatmul {
   private static final long STEP = (long) Panel.WIDTH * Float.BYTES;
 
   /** Swaps runs of so many lanes; and the lanes that are the second of such two. */
-  private static final VectorShuffle<Float> SWAP_4 = swap(4), SWAP_2 = swap(2), SWAP_1 = swap(1);
+  private static final VectorShuffle<Float> SWAP_8 = swap(8), SWAP_4 = swap(4);
 
-  private static final VectorMask<Float> SECOND_4 = second(4), SECOND_2 = second(2);
-  private static final VectorMask<Float> SECOND_1 = second(1);
+  private static final VectorShuffle<Float> SWAP_2 = swap(2), SWAP_1 = swap(1);
+  private static final VectorMask<Float> SECOND_8 = second(8), SECOND_4 = second(4);
+  private static final VectorMask<Float> SECOND_2 = second(2), SECOND_1 = second(1);
 
   /** Which lanes of two vectors interleave to the first vector, and to the second. */
   private static final float[] INTERLEAVE = new float[2 * LANES];
@@ -177,7 +177,12 @@ final class VectorMatmul {
     if (SELECTS) {
       turn16(decoded, done, panel, at);
     } else {
-      turn8(decoded, done);
+      if (LANES == 16) {
+        exchange(decoded, done, 8, SWAP_8, SECOND_8);
+      }
+      if (LANES >= 8) {
+        exchange(decoded, done, 4, SWAP_4, SECOND_4);
+      }
       turn4(decoded, done, panel, at);
     }
     for (int i = done; i < n; i++) {
@@ -188,18 +193,20 @@ final class VectorMatmul {
   }
 
   /**
-   * The quarters of squares of 8 rows and columns change places, in which {@link #turn4} turns what
-   * is there. Gathering takes long on many processors, and on some ARM makes objects.
+   * The upper right and the lower left quarter of squares of 2 * size rows and columns change
+   * places; what then is left is to turn each quarter. Gathering takes long on many processors, and
+   * on some ARM makes objects.
    */
-  private static void turn8(float[] rows, int n) {
-    for (int r = 0; r + 4 < LANES; r++) {
+  private static void exchange(
+      float[] rows, int n, int size, VectorShuffle<Float> swap, VectorMask<Float> second) {
+    for (int r = 0; r < LANES; r++) {
       int a = r * COLUMNS;
-      int b = a + 4 * COLUMNS;
-      for (int k = 0; k < n; k += LANES) {
+      int b = a + size * COLUMNS;
+      for (int k = 0; (r & size) == 0 && k < n; k += LANES) {
         FloatVector v = FloatVector.fromArray(F, rows, a + k);
         FloatVector w = FloatVector.fromArray(F, rows, b + k);
-        v.blend(w.rearrange(SWAP_4), SECOND_4).intoArray(rows, a + k);
-        v.rearrange(SWAP_4).blend(w, SECOND_4).intoArray(rows, b + k);
+        v.blend(w.rearrange(swap), second).intoArray(rows, a + k);
+        v.rearrange(swap).blend(w, second).intoArray(rows, b + k);
       }
     }
   }
@@ -378,12 +385,10 @@ final class VectorMatmul {
     } else if (w.type() == TensorType.Q8_0) {
       for (int i = 0; i < n; i += 32, start += 34) {
         FloatVector scale = VectorDot.scale(data, start);
-        for (int j = 0; j < 32; j += BYTES) {
+        for (int j = 0; j < 32; j += VectorDot.B.length()) {
           ByteVector bytes = ByteVector.fromMemorySegment(VectorDot.B, data, start + 2 + j, LE);
-          for (int part = 0; part < BYTES / LANES; part++) {
-            ((FloatVector) bytes.convertShape(VectorOperators.B2F, F, part))
-                .mul(scale)
-                .intoArray(out, at + i + j + part * LANES);
+          for (int part = 0; part < VectorDot.PARTS; part++) {
+            VectorDot.floats(bytes, part).mul(scale).intoArray(out, at + i + j + part * LANES);
           }
         }
       }
