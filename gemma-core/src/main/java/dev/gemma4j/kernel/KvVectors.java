@@ -8,7 +8,8 @@ import jdk.incubator.vector.FloatVector;
 
 /**
  * The keys of a page, or a block of its values, as f32: in place where they are stored so, else
- * decoded to scratch.
+ * decoded to scratch. Vectors of 128 bits load twice as many bytes as they convert; those behind
+ * the last ones are scales.
  */
 final class KvVectors {
   private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;

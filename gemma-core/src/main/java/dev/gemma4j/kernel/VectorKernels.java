@@ -242,8 +242,7 @@ final class VectorKernels implements Kernels {
   }
 
   private static boolean serves(KvLayout layout) {
-    return layout.pageSize() % Panel.WIDTH == 0
-        && (layout.type() != KvLayout.Type.Q8 || VectorDot.BYTES_WIDEN);
+    return layout.pageSize() % Panel.WIDTH == 0;
   }
 
   @Override
