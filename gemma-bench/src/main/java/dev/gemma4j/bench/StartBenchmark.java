@@ -74,7 +74,7 @@ final class StartBenchmark implements Callable<Integer> {
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.addAll(
         List.of("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED"));
-    command.add("-XX:+UseSerialGC");
+    command.addAll(List.of("-XX:+UseSerialGC", "-Xmn16m")); // as the gemma command has them
     command.addAll(jvm);
     command.addAll(List.of("-cp", System.getProperty("java.class.path"), Child.class.getName()));
     command.add(model.toString());
