@@ -104,7 +104,11 @@ final class ScoreCommand extends Command {
     }
     List<TokenLogProbabilities> scored = new ArrayList<>();
     int context = gemma.contextLength();
-    for (int start = 0; scored.size() < ids.length - 1; start += Math.max(1, context / 2)) {
+    if (context < 2) {
+      throw new IllegalArgumentException(
+          "context: found 1 position, expected at least 2: a token is scored after another one");
+    }
+    for (int start = 0; scored.size() < ids.length - 1; start += context / 2) {
       int done = scored.size() + 1;
       int end = Math.min(ids.length, start + context);
       Prompt before = Prompt.ofIds(Arrays.copyOfRange(ids, start, done));

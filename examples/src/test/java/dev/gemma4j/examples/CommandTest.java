@@ -628,6 +628,8 @@ class CommandTest {
   @Test
   void aContextThatIsTooLargeOrTooSmallSaysSo() {
     assertBad(run("", "generate", "--model", model(), "--context", "9000", "x"), 1, "9000", "8192");
+    assertBad(
+        run("", "score", "--model", model(), "--context", "1", "x"), 1, "expected at least 2");
     Result tooLong =
         run("", "generate", "--model", model(), "--context", "2", "a long prompt here");
     assertBad(tooLong, 1, "2");
