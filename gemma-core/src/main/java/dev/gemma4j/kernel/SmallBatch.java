@@ -56,7 +56,7 @@ final class SmallBatch {
       case BF16 -> batch <= 16 && w.cols() % (2 * LANES) == 0;
       case F16 -> batch <= 8 && w.cols() % (2 * LANES) == 0;
       case F32 -> batch <= (FEW_REGISTERS ? 8 : 16) && w.cols() % (2 * LANES) == 0;
-      case Q8_0 -> batch <= 16 && 2 * LANES <= 32;
+      case Q8_0 -> batch <= 16;
       default -> false;
     };
   }

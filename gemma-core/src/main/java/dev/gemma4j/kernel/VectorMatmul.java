@@ -404,7 +404,6 @@ final class VectorMatmul {
   private static void q8(Matrix w, int row, int k, int n, float[] out, int at) {
     MemorySegment data = NativeMemory.known(w.data());
     long start = row * w.rowBytes() + w.type().byteSize(k);
-    VectorDot.faultsThrow(data, start);
     for (int i = 0; i < n; i += 32, start += 34) {
       FloatVector scale = VectorDot.scale(data, start);
       for (int j = 0; j < 32; j += VectorDot.B.length()) {
